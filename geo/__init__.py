@@ -1,0 +1,1 @@
+"""Where things are: arrays in, arrays out."""

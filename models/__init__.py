@@ -1,0 +1,1 @@
+"""The words of the system: record types and their codecs. This room knows no other."""

@@ -1,0 +1,1 @@
+"""Observations to transitions of conditions. The door is `rules.detection.detector`."""

@@ -1,0 +1,1 @@
+"""Rule files to rules: source with places, schema, expressions, calendars, checks."""
