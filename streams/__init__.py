@@ -1,0 +1,1 @@
+"""The shell: Kafka, files, clocks and processes around the pure core."""

@@ -1,0 +1,78 @@
+"""Run a Faust worker inside our own process: no Faust command line, nothing on stdout but what the caller prints.
+
+Ends with 0 after SIGTERM or SIGINT (state stored, offsets committed), with 1 and the cause on stderr otherwise.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faust
+
+from streams.transport import TP, ShellApp, die
+
+
+class _Worker(faust.Worker):
+    """Faust's worker: quiet, and dead when one of its services is."""
+
+    def _setproctitle(self, info: str, *, ident: str = "") -> None:
+        """Faust would put the folder and the ports in the process list."""
+
+    def _crash(self, reason: BaseException) -> None:
+        # Any service that crashes takes its parents with it, up to here. Faust would wind down and could commit.
+        die(reason)
+
+    def change_workdir(self, path: Path) -> None:
+        """The caller's folder is the right one."""
+
+    async def _sentinel_task(self) -> None:
+        """Faust waits a second here before it closes its loop, for nothing we have."""
+
+
+def run_worker(
+    app: ShellApp,
+    *,
+    on_ready: Callable[[frozenset[TP]], None] | None = None,
+    log_file: Path | None = None,
+    log_level: int | str = logging.WARNING,
+    services: tuple[faust.Service, ...] = (),
+) -> int:
+    """Run `app` until it is told to stop; returns the exit code 0.
+
+    `on_ready` is called once, with the partitions, when records begin to flow after the first assignment. Logs go to
+    `log_file`, else to stderr. `services` are started before and stopped after the app.
+    """
+    if on_ready is not None:
+        _call_once(app, on_ready)
+    worker = _Worker(
+        app,
+        *services,
+        quiet=True,
+        loglevel=log_level,
+        logfile=str(log_file) if log_file is not None else sys.stderr,
+        redirect_stdouts=False,
+    )
+    worker.spinner = None
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as end:
+        if end.code not in (0, None):
+            die(worker.crash_reason or f"Faust's worker ended with {end.code}")
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _call_once(app: ShellApp, on_ready: Callable[[frozenset[TP]], None]) -> None:
+    flow = app.flow
+    already: Any = flow.on_flowing
+
+    def flowing(tps: frozenset[TP]) -> None:
+        flow.on_flowing = already
+        if already is not None:
+            already(tps)
+        on_ready(tps)
+
+    flow.on_flowing = flowing

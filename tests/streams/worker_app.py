@@ -1,0 +1,85 @@
+"""A tiny worker for the transport tests: `python -m tests.streams.worker_app '<json options>'`.
+
+It writes one JSON line for each thing that happens to the file `journal` (appended, flushed before anything is declared
+stored), keeps {partition: next offset} in the file `state` the way the shell will, and prints `ready` on stdout.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from streams.transport import TP, Chunk, Flow, bind_agent, create_app
+from streams.worker import run_worker
+
+
+def main() -> None:
+    options = json.loads(sys.argv[1])
+    topics = options["topics"]
+    flow = Flow([topics], fetch_wait_ms=options.get("fetch_wait_ms", 20))
+    app = create_app(options["group"], options["servers"], flow, embedded=options.get("embedded", True))
+    journal = Path(options["journal"]).open("a", buffering=1)
+    state_path = Path(options["state"])
+    state: dict[str, int] = json.loads(state_path.read_text()) if state_path.exists() else {}
+    sent = {"chunks": 0}
+
+    def write(**fields) -> None:
+        journal.write(json.dumps(fields) + "\n")
+
+    def name(tp: TP) -> str:
+        return f"{tp.topic}/{tp.partition}"
+
+    def store() -> None:
+        beside = state_path.with_suffix(".new")
+        beside.write_text(json.dumps(state))
+        beside.rename(state_path)
+        for key, offset in state.items():
+            topic, _, partition = key.rpartition("/")
+            tp = TP(topic, int(partition))
+            if tp in flow.assigned:
+                flow.stored(tp, offset)
+
+    async def on_assigned(tps: frozenset[TP]) -> dict[TP, int]:
+        write(what="assigned", tps=sorted(map(name, tps)))
+        state.clear()
+        if state_path.exists():
+            state.update(json.loads(state_path.read_text()))
+        return {tp: state[name(tp)] for tp in tps if name(tp) in state} if options.get("seek", True) else {}
+
+    async def on_revoked(tps: frozenset[TP]) -> None:
+        store()
+        write(what="revoked", tps=sorted(map(name, tps)))
+
+    async def handle(chunk: Chunk) -> None:
+        now = time.time()
+        for record in chunk.records:
+            if options.get("fail_on") is not None and record.value == options["fail_on"].encode():
+                raise RuntimeError("the agent met the record it cannot stand")
+        write(
+            what="chunk",
+            tp=name(chunk.tp),
+            offsets=[record.offset for record in chunk.records],
+            values=[(record.value or b"").decode() for record in chunk.records] if options.get("values") else None,
+            late_ms=[round(now * 1000 - float(record.value), 3) for record in chunk.records]
+            if options.get("latency")
+            else None,
+        )
+        state[name(chunk.tp)] = chunk.next_offset
+        sent["chunks"] += 1
+        if sent["chunks"] % options.get("store_every", 1) == 0 and options.get("store", True):
+            store()
+        if options.get("pause_ms"):
+            await asyncio.sleep(options["pause_ms"] / 1000)
+        if sent["chunks"] == options.get("kill_after"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    flow.on_assigned, flow.on_revoked = on_assigned, on_revoked
+    bind_agent(app, "copy", topics, handle)
+    run_worker(app, on_ready=lambda tps: print(f"ready {len(tps)}", flush=True), log_level=options.get("log", "ERROR"))
+
+
+if __name__ == "__main__":
+    main()
