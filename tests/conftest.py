@@ -1,0 +1,158 @@
+"""What every test may ask for.
+
+`kafka`          a running broker (one for the whole session), see tests/kafka/broker.py
+`start_kafka`    brokers of the test's own, for faults
+`unique_prefix`  a topic (or key) prefix no other test uses
+`redis_url`      a running Redis (one for the whole session), emptied before each test that asks for it
+`shared_dir`     the folder ../shared with the recordings, beside the repository
+
+On a machine without Java, Maven or Redis the tests that need them are not run, and the last lines say how many and
+why. With ZHINAO_REQUIRE_SERVERS=1 (as CI sets it) a missing server is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.kafka.broker import KafkaBroker, KafkaUnavailable
+from tests.redis_server import RedisServer, RedisUnavailable
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Reasons that start so are counted in the "not run" lines.
+_NEEDS = "needs "
+_LOG_LINES = 40  # of a server's log, shown with a failed test
+_STARTED = pytest.StashKey[list[KafkaBroker]]()
+
+
+class StartKafka(Protocol):
+    def __call__(self, *, brokers: int = 1) -> KafkaBroker: ...
+
+
+# Other work on the machine must not fail a property: no deadline. CI tries the same examples every time.
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+def servers_required() -> bool:
+    return os.environ.get("ZHINAO_REQUIRE_SERVERS", "") not in ("", "0")
+
+
+def not_run(what: str, why: str, *, may_fail: bool = True) -> NoReturn:
+    """Leave this test out and count it: `not_run("Redis", "redis-server missing")`; a failure where servers must be."""
+    reason = f"{_NEEDS}{what} ({why})"
+    if may_fail and servers_required():
+        pytest.fail(f"{reason}, and ZHINAO_REQUIRE_SERVERS is set", pytrace=False)
+    pytest.skip(reason)
+
+
+# ------------------------------------------------------------------------------------------------------------- fixtures
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """One real broker for the whole session. Topics are not created by use: `kafka.create_topics(…)`.
+
+    A test that kills brokers has its own from `start_kafka`.
+    """
+    try:
+        broker = KafkaBroker(tmp_path_factory.mktemp("kafka"))
+    except KafkaUnavailable as missing:
+        not_run("a Kafka broker", str(missing))
+    with broker:
+        yield broker
+
+
+@pytest.fixture
+def start_kafka(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StartKafka]:
+    """`start_kafka()` or `start_kafka(brokers=3)`: a broker or cluster of this test's own, gone when the test ends."""
+    with ExitStack() as running:
+
+        def start(*, brokers: int = 1) -> KafkaBroker:
+            try:
+                broker = KafkaBroker(tmp_path / f"kafka-{len(started)}", brokers=brokers)
+            except KafkaUnavailable as missing:
+                not_run("a Kafka broker", str(missing))
+            started.append(broker)
+            return running.enter_context(broker)
+
+        started = request.node.stash.setdefault(_STARTED, [])
+        yield start
+
+
+@pytest.fixture
+def unique_prefix() -> str:
+    """Short, legal in topic names, no other test's: "t1f3a9c2-"."""
+    return f"t{uuid.uuid4().hex[:7]}-"
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The session's Redis itself. A test that kills it starts a `RedisServer` of its own, and asks for this one too."""
+    try:
+        server = RedisServer(tmp_path_factory.mktemp("redis"))
+    except RedisUnavailable as missing:
+        not_run("Redis", str(missing))
+    with server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The address of an empty Redis."""
+    redis_server.flush()
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder ../shared. Without it the test is not run, and that is never a failure: a clone has none."""
+    folder = REPOSITORY.parent / "shared"
+    if not folder.is_dir():
+        not_run("the recordings", "no folder ../shared", may_fail=False)
+    return folder
+
+
+# ---------------------------------------------------------------------------------------------------------------- hooks
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that asks for a server carries its marker, so that `-m "not kafka"` needs no care by the author."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        if "kafka" in names or "start_kafka" in names:
+            item.add_marker(pytest.mark.kafka)
+        if "redis_server" in names:
+            item.add_marker(pytest.mark.redis)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows the end of the log of the servers it used."""
+    report = yield
+    if report.failed:
+        for server in [*getattr(item, "funcargs", {}).values(), *item.stash.get(_STARTED, [])]:
+            if isinstance(server, KafkaBroker | RedisServer):
+                report.sections.append((f"end of {server.log_name}", server.log_tail(_LOG_LINES)))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    counted: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", ()):
+        if isinstance(report.longrepr, tuple):
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+            if reason.startswith(_NEEDS):
+                counted[reason.removeprefix(_NEEDS)] += 1
+    for need, count in sorted(counted.items()):
+        terminalreporter.write_line(f"not run: {count} {'test needs' if count == 1 else 'tests need'} {need}")
