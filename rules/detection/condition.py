@@ -1,0 +1,100 @@
+"""One condition of one rule: pending or open, for one key and zone. Plain data, so that a snapshot is its copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Hit(msgspec.Struct, array_like=True):
+    """One observation that passed a rule's stateless part. `signal`: 1 opens, -1 closes, 0 neither (holds only)."""
+
+    time_us: int
+    rule: int
+    key: tuple[str, ...]
+    zone: str
+    natural_key: bytes
+    ordinal: int
+    source: str
+    area: str
+    offset: int
+    variant: int
+    inside: bool
+    signal: int
+    lon: float
+    lat: float
+    error_m: float | None
+    value: float | bool | str | None
+    attributes: dict[str, Any]
+
+    @property
+    def order(self) -> tuple[int, int, tuple[str, ...], str, bytes, int]:
+        """Event time first, then content: never arrival."""
+        return self.time_us, self.rule, self.key, self.zone, self.natural_key, self.ordinal
+
+
+class Condition(msgspec.Struct, array_like=True):
+    """What a watch remembers of one key (and zone).
+
+    since_us      when the run of matches began
+    last_us       the newest match
+    opened_us     when the rule's condition was raised; None while pending
+    stage         how many stages have been told
+    closing_us    since when a hold sees its closing level; None while it doesn't
+    still_us      when the next `still` is due
+    wake_us       when the lane looks at it next
+    unknown       the source has stopped vouching
+    """
+
+    key: tuple[str, ...]
+    zone: str
+    source: str
+    area: str
+    since_us: int
+    last_us: int
+    anchor_lon: float
+    anchor_lat: float
+    lon: float
+    lat: float
+    error_m: float | None
+    value: float | bool | str | None
+    variant: int
+    points: int = 1
+    opened_us: int | None = None
+    stage: int = 0
+    closing_us: int | None = None
+    still_us: int = 0
+    wake_us: int = 0
+    unknown: bool = False
+    opened_since_us: int = 0
+    attributes: dict[str, Any] = {}
+    evidence: list[int] = []
+    times: list[int] = []
+
+    @classmethod
+    def begin(cls, hit: Hit) -> Condition:
+        return cls(
+            key=hit.key,
+            zone=hit.zone,
+            source=hit.source,
+            area=hit.area,
+            since_us=hit.time_us,
+            last_us=hit.time_us,
+            anchor_lon=hit.lon,
+            anchor_lat=hit.lat,
+            lon=hit.lon,
+            lat=hit.lat,
+            error_m=hit.error_m,
+            value=hit.value,
+            variant=hit.variant,
+            attributes=hit.attributes,
+            evidence=[hit.offset],
+        )
+
+    def follow(self, hit: Hit) -> None:
+        """Take over the newest match."""
+        self.last_us = hit.time_us
+        self.points += 1
+        self.lon, self.lat, self.error_m = hit.lon, hit.lat, hit.error_m
+        self.value, self.variant, self.attributes = hit.value, hit.variant, hit.attributes

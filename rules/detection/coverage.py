@@ -1,0 +1,116 @@
+"""How much of a span a source vouched for. One sighting vouches for the `reach` after it, never for what was before it.
+
+So the covered part of a span up to some moment depends on sightings up to that moment alone: later ones change nothing
+about it, and sightings may come in any order. Times in microseconds.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+
+import numpy as np
+
+from models.columns import I64, Texts
+
+MOST_SPANS = 256
+"""Spans kept a source: at a gap a minute that is over four hours, longer than any condition looks back."""
+
+
+class Coverage:
+    """Per source, the union of `[sighting, sighting + reach]` as sorted disjoint spans."""
+
+    def __init__(self, reach_us: Callable[[str], int]) -> None:
+        self.reach_us = reach_us
+        self.spans: dict[str, tuple[list[int], list[int]]] = {}
+
+    def see(self, source: Texts, time_us: I64) -> None:
+        """Add sightings, one entry each."""
+        if len(time_us) == 0:
+            return
+        order = np.lexsort((time_us, source.codes))
+        codes, times = source.codes[order], time_us[order]
+        cuts = np.flatnonzero(np.diff(codes)) + 1
+        starts = [0, *cuts.tolist()]
+        for start, end in zip(starts, [*starts[1:], len(codes)], strict=True):
+            self._see_one(source.words[int(codes[start])], times[start:end])
+
+    def _see_one(self, source: str, times: I64) -> None:
+        reach = self.reach_us(source)
+        if len(times) == 1:
+            self._add(source, int(times[0]), int(times[0]) + reach)
+            return
+        breaks = np.flatnonzero(np.diff(times) > reach)
+        firsts = [int(times[0]), *times[breaks + 1].tolist()]
+        lasts = [*times[breaks].tolist(), int(times[-1])]
+        for first, last in zip(firsts, lasts, strict=True):
+            self._add(source, first, last + reach)
+
+    def _add(self, source: str, start: int, end: int) -> None:
+        spans = self.spans.get(source)
+        if spans is None:
+            self.spans[source] = ([start], [end])
+            return
+        starts, ends = spans
+        if starts[-1] <= start <= ends[-1]:
+            ends[-1] = max(ends[-1], end)
+            return
+        at = bisect_right(starts, start)
+        if at and ends[at - 1] >= start:
+            at -= 1
+            start, end = starts[at], max(ends[at], end)
+            del starts[at], ends[at]
+        upto = at
+        while upto < len(starts) and starts[upto] <= end:
+            end = max(end, ends[upto])
+            upto += 1
+        starts[at:upto], ends[at:upto] = [start], [end]
+        if len(starts) > MOST_SPANS:
+            del starts[0], ends[0]
+
+    def covered_us(self, source: str, from_us: int, to_us: int) -> int:
+        """How much of `[from_us, to_us]` is covered."""
+        spans = self.spans.get(source)
+        if spans is None or to_us <= from_us:
+            return 0
+        starts, ends = spans
+        total, at = 0, max(0, bisect_right(starts, from_us) - 1)
+        while at < len(starts) and starts[at] < to_us:
+            total += max(0, min(ends[at], to_us) - max(starts[at], from_us))
+            at += 1
+        return total
+
+    def share(self, source: str, from_us: int, to_us: int) -> float:
+        """The covered share of a span; 1 of an empty one."""
+        return self.covered_us(source, from_us, to_us) / (to_us - from_us) if to_us > from_us else 1.0
+
+    def reached(self, source: str, from_us: int, need_us: int) -> int | None:
+        """The first moment at which `need_us` of the time since `from_us` is covered; None when it isn't yet."""
+        starts, ends = self.spans.get(source, ([], []))
+        at = max(0, bisect_right(starts, from_us) - 1)
+        while at < len(starts):
+            begin = max(starts[at], from_us)
+            room = ends[at] - begin
+            if room > 0:
+                if room >= need_us:
+                    return begin + need_us
+                need_us -= room
+            at += 1
+        return None
+
+    def end_of_span(self, source: str, at_us: int) -> int | None:
+        """Until when the source vouches on from `at_us` without a gap; None where `at_us` itself isn't covered."""
+        starts, ends = self.spans.get(source, ([], []))
+        at = bisect_right(starts, at_us) - 1
+        return ends[at] if at >= 0 and at_us < ends[at] else None
+
+    def snapshot(self) -> dict[str, tuple[list[int], list[int]]]:
+        return {source: (list(starts), list(ends)) for source, (starts, ends) in self.spans.items()}
+
+    def restore(self, saved: dict[str, tuple[list[int], list[int]]]) -> None:
+        self.spans = {source: (list(starts), list(ends)) for source, (starts, ends) in saved.items()}
+
+    def forget_before(self, time_us: int) -> None:
+        """Drop sources that vouch for nothing after `time_us`."""
+        for source in [s for s, (_, ends) in self.spans.items() if ends[-1] < time_us]:
+            del self.spans[source]

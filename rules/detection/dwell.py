@@ -1,0 +1,102 @@
+"""`dwell`: a key stands in one place for a time.
+
+    match  x  x  x     x  x  x  x        x = a row that fulfils where and zones, at most max_gap apart, within max_move
+           |<------ for ------->|        of the first one
+         since                raised at since + for, decided by the first match at or after it
+
+A row that doesn't match says nothing by itself; absence is time without a match while the source is watching. An open
+condition clears when it has been absent for `close.absent_for`, of which `close.min_coverage` was watched.
+"""
+
+from __future__ import annotations
+
+from geo.distance import metres_between
+from models.times import SECOND_US
+from rules.detection.condition import Condition, Hit
+from rules.detection.watch import Watch
+from rules.language.model import Dwell
+
+ABSENT_FOR_US = 60 * SECOND_US
+"""Where a rule states no `close.absent_for`."""
+
+
+class DwellWatch(Watch):
+    def observe(self, hit: Hit) -> None:
+        condition = self.open.get((hit.key, hit.zone))
+        if condition is not None and condition.opened_us is not None:
+            gone_us = self.gone_at(condition)
+            if gone_us is not None and gone_us <= hit.time_us:
+                self.clear(condition, gone_us)
+                condition = None
+        if condition is None:
+            if hit.inside:
+                self.keep(Condition.begin(hit), hit.time_us + self.limits(hit.variant).max_gap_us)
+        elif condition.opened_us is None:
+            self.lengthen(condition, hit)
+        elif self.in_place(condition, hit):
+            condition.follow(hit)
+            self.back(condition, hit)
+            self.tell_stages(condition, hit.time_us)
+
+    def lengthen(self, condition: Condition, hit: Hit) -> None:
+        """A pending run goes on with this match, or begins anew with it."""
+        limits = self.limits(hit.variant)
+        if hit.time_us - condition.last_us > limits.max_gap_us or not self.in_place(condition, hit):
+            self.drop(condition)
+            if hit.inside:
+                self.keep(Condition.begin(hit), hit.time_us + limits.max_gap_us)
+            return
+        condition.follow(hit)
+        raised_us = condition.since_us + limits.for_us
+        if condition.points == limits.min_points and hit.time_us > raised_us:
+            raised_us = hit.time_us
+        if hit.time_us < raised_us or condition.points < limits.min_points:
+            return
+        self.raise_(condition, raised_us, hit.offset)
+        self.tell_stages(condition, hit.time_us)
+        self.look_at(condition, self.next_look(condition, self.tend_from(condition)))
+
+    def tend_from(self, condition: Condition) -> int:
+        vouched = self.lane.coverage.end_of_span(condition.source, condition.last_us)
+        return min(condition.still_us, vouched if vouched is not None else condition.last_us)
+
+    def in_place(self, condition: Condition, hit: Hit) -> bool:
+        moved_m = metres_between(condition.anchor_lon, condition.anchor_lat, hit.lon, hit.lat)
+        return moved_m <= self.limits(hit.variant).max_move_m
+
+    def limits(self, variant: int) -> Dwell:
+        detect = self.rule.variants[variant].detect
+        assert isinstance(detect, Dwell)
+        return detect
+
+    def gone_at(self, condition: Condition) -> int | None:
+        """The moment the absence since the last match is long enough and watched enough; None if it isn't yet."""
+        close = self.variant(condition).close
+        absent_us = close.absent_for_us if close.absent_for_us is not None else ABSENT_FOR_US
+        watched = self.lane.coverage.reached(
+            condition.source, condition.last_us, round(absent_us * close.min_coverage)
+        )
+        return None if watched is None else max(watched, condition.last_us + absent_us)
+
+    def next_look(self, condition: Condition, tend_us: int) -> int:
+        gone_us = self.gone_at(condition)
+        return tend_us if gone_us is None else min(tend_us, gone_us)
+
+    def awake(self, condition: Condition, now_us: int) -> None:
+        if condition.opened_us is None:
+            due_us = condition.last_us + self.limits(condition.variant).max_gap_us
+            if due_us < now_us:
+                self.drop(condition)
+            else:
+                self.look_at(condition, max(due_us, now_us + 1))
+            return
+        gone_us = self.gone_at(condition)
+        if gone_us is not None and gone_us <= now_us:
+            self.clear(condition, gone_us)
+            return
+        next_us = self.tend(condition, now_us)
+        if next_us:
+            self.look_at(condition, max(now_us + 1, self.next_look(condition, next_us)))
+
+    def measured(self, condition: Condition, at_us: int) -> tuple[float, str]:
+        return round((at_us - condition.opened_since_us) / SECOND_US, 3), "s"

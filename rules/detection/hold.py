@@ -1,0 +1,80 @@
+"""`hold`: a value crosses a level and stays there; it ends only at another level, also held.
+
+    value   close  open  open  open   between  close  close
+                   |<-- for -->|               |<-close_for->|
+                 since      raised          closing       cleared, at closing + close_for
+
+Both are decided by the first reading at or after the moment, and told with the moment itself. Between the levels nothing
+changes once it is open; before that any reading that isn't open begins the wait anew.
+"""
+
+from __future__ import annotations
+
+from rules.detection.condition import Condition, Hit
+from rules.detection.watch import Watch
+from rules.language.model import Hold
+
+OPENS, CLOSES = 1, -1
+
+
+class HoldWatch(Watch):
+    def observe(self, hit: Hit) -> None:
+        condition = self.open.get((hit.key, hit.zone))
+        if condition is None:
+            if hit.signal == OPENS and hit.inside:
+                condition = Condition.begin(hit)
+                self.keep(condition, self.silent_from(condition))
+                self.raise_when_due(condition, hit)
+        elif condition.opened_us is None:
+            if hit.signal != OPENS:
+                self.drop(condition)
+                return
+            condition.follow(hit)
+            self.raise_when_due(condition, hit)
+        else:
+            condition.follow(hit)
+            self.back(condition, hit)
+            self.tell_stages(condition, hit.time_us)
+            self.close_when_due(condition, hit)
+
+    def raise_when_due(self, condition: Condition, hit: Hit) -> None:
+        raised_us = condition.since_us + self.limits(condition).for_us
+        if hit.time_us >= raised_us:
+            self.raise_(condition, raised_us, hit.offset)
+            self.tell_stages(condition, hit.time_us)
+            self.look_at(condition, min(condition.still_us, self.silent_from(condition)))
+
+    def close_when_due(self, condition: Condition, hit: Hit) -> None:
+        if hit.signal != CLOSES:
+            condition.closing_us = None
+            return
+        if condition.closing_us is None:
+            condition.closing_us = hit.time_us
+        cleared_us = condition.closing_us + self.limits(condition).close_for_us
+        if hit.time_us >= cleared_us:
+            self.clear(condition, cleared_us)
+
+    def limits(self, condition: Condition) -> Hold:
+        detect = self.variant(condition).detect
+        assert isinstance(detect, Hold)
+        return detect
+
+    def silent_from(self, condition: Condition) -> int:
+        """When the source stops vouching if nothing more comes."""
+        end_us = self.lane.coverage.end_of_span(condition.source, condition.last_us)
+        return condition.last_us if end_us is None else end_us
+
+    def awake(self, condition: Condition, now_us: int) -> None:
+        if condition.opened_us is None:
+            silent_us = self.silent_from(condition)
+            if silent_us < now_us:
+                self.drop(condition)
+            else:
+                self.look_at(condition, max(silent_us, now_us + 1))
+            return
+        next_us = self.tend(condition, now_us)
+        if next_us:
+            self.look_at(condition, max(next_us, now_us + 1))
+
+    def seems_there(self, condition: Condition, at_us: int) -> bool:
+        return condition.closing_us is None

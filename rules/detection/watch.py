@@ -1,0 +1,177 @@
+"""A watch follows one rule on one lane: its pending and open conditions. This file holds what every primitive shares:
+raising, stages, `still`, `unknown`, clearing. What begins, continues and ends a condition is in one file a primitive.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from models.detections import Detection, DetectionKind, Evidence
+from models.ids import content_id
+from models.times import SECOND_US
+from rules.detection.condition import Condition, Hit
+from rules.detection.coverage import Coverage
+from rules.language.model import Rule, Variant
+
+STILL_EVERY_US = 30 * SECOND_US
+ROUND_PLACE, ROUND_SHARE = 7, 3
+ConditionKey = tuple[tuple[str, ...], str]
+
+
+class Surroundings(Protocol):
+    """What a watch may ask of its lane."""
+
+    coverage: Coverage
+    topic: str
+    partition: int
+
+    def wake(self, watch: Watch, condition: Condition) -> None: ...
+    def tell(self, detection: Detection) -> None: ...
+    def format_time(self, time_us: int) -> str: ...
+
+
+class Watch:
+    """Conditions of one rule by (key, zone). `number` orders rules on the lane."""
+
+    def __init__(self, rule: Rule, number: int, lane: Surroundings, unit: str | None) -> None:
+        self.rule, self.number, self.lane, self.unit = rule, number, lane, unit
+        self.open: dict[ConditionKey, Condition] = {}
+
+    # what a primitive defines
+
+    def observe(self, hit: Hit) -> None:
+        """Take one match, in event-time order."""
+        raise NotImplementedError
+
+    def awake(self, condition: Condition, now_us: int) -> None:
+        """The moment the condition asked to be looked at."""
+        raise NotImplementedError
+
+    def measured(self, condition: Condition, at_us: int) -> tuple[float | bool | str | None, str | None]:
+        """Value and unit a detection carries; a dwell measures its own length."""
+        return condition.value, self.unit
+
+    # shared
+
+    def variant(self, condition: Condition) -> Variant:
+        return self.rule.variants[condition.variant]
+
+    def keep(self, condition: Condition, wake_us: int) -> None:
+        """Remember it and look at it at `wake_us`, or before where that was planned."""
+        self.open[condition.key, condition.zone] = condition
+        if condition.wake_us == 0 or wake_us < condition.wake_us:
+            self.look_at(condition, wake_us)
+
+    def look_at(self, condition: Condition, wake_us: int) -> None:
+        condition.wake_us = wake_us
+        self.lane.wake(self, condition)
+
+    def drop(self, condition: Condition) -> None:
+        del self.open[condition.key, condition.zone]
+
+    def raise_(self, condition: Condition, at_us: int, offset: int) -> None:
+        """The condition is raised, at the rule's first stage; later stages that are also reached follow."""
+        condition.opened_us, condition.opened_since_us = at_us, condition.since_us
+        condition.still_us = at_us + STILL_EVERY_US
+        condition.evidence = [condition.evidence[0], offset] if condition.evidence[0] != offset else [offset]
+        stages = self.variant(condition).stages
+        condition.stage = min(1, len(stages))
+        self.tell("raised", condition, at_us, stages[0].do if stages else None)
+
+    def tell_stages(self, condition: Condition, upto_us: int) -> None:
+        """Each further stage whose moment is reached by the newest match."""
+        assert condition.opened_us is not None
+        stages = self.variant(condition).stages
+        while condition.stage < len(stages):
+            stage = stages[condition.stage]
+            at_us = max(condition.opened_us, condition.opened_since_us + stage.at_us)
+            if at_us > upto_us:
+                return
+            condition.stage += 1
+            self.tell("stage", condition, at_us, stage.do)
+
+    def clear(self, condition: Condition, at_us: int) -> None:
+        self.tell("cleared", condition, at_us, None)
+        self.drop(condition)
+
+    def tend(self, condition: Condition, now_us: int) -> int:
+        """`still`, `unknown` and the time-out of an open condition up to now; gives when to look again, 0 when it ended."""
+        assert condition.opened_us is not None
+        while condition.still_us <= now_us:
+            if not condition.unknown and self.seems_there(condition, condition.still_us):
+                self.tell("still", condition, condition.still_us, None)
+            condition.still_us += STILL_EVERY_US
+        timeout = self.variant(condition).close.timeout_us
+        if timeout is not None and condition.opened_us + timeout <= now_us:
+            self.clear(condition, condition.opened_us + timeout)
+            return 0
+        vouched = self.lane.coverage.end_of_span(condition.source, now_us)
+        if vouched is not None:
+            condition.unknown = False
+        elif not condition.unknown and self.rule.no_data != "hold":
+            condition.unknown = True
+            gap_us = max(now_us, condition.opened_us)
+            if self.rule.no_data == "close":
+                self.clear(condition, gap_us)
+                return 0
+            self.tell("unknown", condition, gap_us, None)
+        upcoming = [condition.still_us, *([vouched] if vouched is not None else [])]
+        if timeout is not None:
+            upcoming.append(condition.opened_us + timeout)
+        return min(upcoming)
+
+    def seems_there(self, condition: Condition, at_us: int) -> bool:
+        """Whether a match since the last `still` speaks for it being there still."""
+        return condition.last_us > at_us - STILL_EVERY_US
+
+    def back(self, condition: Condition, hit: Hit) -> None:
+        """A match after the source had fallen silent: say at once that it is still there."""
+        if condition.unknown:
+            condition.unknown = False
+            self.tell("still", condition, hit.time_us, None)
+
+    def tell(self, kind: DetectionKind, condition: Condition, at_us: int, stage: str | None) -> None:
+        assert condition.opened_us is not None
+        rule, since_us = self.rule, condition.opened_since_us
+        fields = [name for name in rule.by if name != "zone"]
+        key = dict(zip(fields, condition.key, strict=True))
+        value, unit = self.measured(condition, at_us)
+        self.lane.tell(
+            Detection(
+                detection_id=content_id(
+                    "d", rule.id, rule.fingerprint, *condition.key, condition.zone, condition.opened_us
+                ),
+                kind=kind,
+                stage=stage,
+                rule=rule.id,
+                rule_revision=rule.revision,
+                type=rule.type,
+                severity=self.variant(condition).severity,
+                key=key,
+                zone=condition.zone or None,
+                area=condition.area,
+                lon=_rounded(condition.lon),
+                lat=_rounded(condition.lat),
+                error_m=condition.error_m,
+                suspected=False,
+                event_time=self.lane.format_time(at_us),
+                opened_event_time=self.lane.format_time(condition.opened_us),
+                value=value,
+                unit=unit,
+                held_s=round((at_us - since_us) / SECOND_US, 3),
+                coverage=round(self.lane.coverage.share(condition.source, since_us, at_us), ROUND_SHARE),
+                sources=[self.lane.topic],
+                evidence=[Evidence(self.lane.topic, self.lane.partition, offset) for offset in condition.evidence],
+                attributes=condition.attributes,
+            )
+        )
+
+
+def _rounded(degrees: float) -> float | None:
+    return None if math.isnan(degrees) else round(degrees, ROUND_PLACE)
+
+
+WatchType = Callable[[Rule, int, Surroundings, str | None], Watch]
+Attributes = dict[str, Any]
