@@ -22,7 +22,7 @@ ABSENT_FOR_US = 60 * SECOND_US
 
 class DwellWatch(Watch):
     def observe(self, hit: Hit) -> None:
-        condition = self.open.get((hit.key, hit.zone))
+        condition = self.open.get(self.slot(hit))
         if condition is not None and condition.opened_us is not None:
             gone_us = self.gone_at(condition)
             if gone_us is not None and gone_us <= hit.time_us:

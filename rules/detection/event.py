@@ -23,7 +23,7 @@ class EventWatch(Watch):
         if detect.times == 1:
             self.raise_(Condition.begin(hit), hit.time_us, hit.offset)
             return
-        condition = self.open.get((hit.key, hit.zone))
+        condition = self.open.get(self.slot(hit))
         if condition is not None and hit.time_us - condition.last_us > detect.within_us:
             self.drop(condition)
             condition = None

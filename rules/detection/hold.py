@@ -19,7 +19,7 @@ OPENS, CLOSES = 1, -1
 
 class HoldWatch(Watch):
     def observe(self, hit: Hit) -> None:
-        condition = self.open.get((hit.key, hit.zone))
+        condition = self.open.get(self.slot(hit))
         if condition is None:
             if hit.signal == OPENS and hit.inside:
                 condition = Condition.begin(hit)

@@ -211,7 +211,7 @@ class Selector:
         keys = list(zip(*by, strict=True)) if by else [()] * len(rows)
         return [
             Hit(
-                time_us, number, key, zones[i] if "zone" in rule.by or zones[i] else "", natural_keys[record] or b"",
+                time_us, number, key, zones[i], natural_keys[record] or b"",
                 row, source[i] or "", area[i] or "", offsets[record], which, was_inside, sign, lon[i], lat[i],
                 None if error[i] != error[i] else error[i], value[i], carried[i],
             )

@@ -5,8 +5,7 @@ raising, stages, `still`, `unknown`, clearing. What begins, continues and ends a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from models.detections import Detection, DetectionKind, Evidence
 from models.ids import content_id
@@ -37,7 +36,12 @@ class Watch:
 
     def __init__(self, rule: Rule, number: int, lane: Surroundings, unit: str | None) -> None:
         self.rule, self.number, self.lane, self.unit = rule, number, lane, unit
+        self.by_zone = "zone" in rule.by
         self.open: dict[ConditionKey, Condition] = {}
+
+    def slot(self, of: Condition | Hit) -> ConditionKey:
+        """Which condition it is: the zone counts only where the rule says `by: zone`."""
+        return of.key, of.zone if self.by_zone else ""
 
     # what a primitive defines
 
@@ -60,7 +64,7 @@ class Watch:
 
     def keep(self, condition: Condition, wake_us: int) -> None:
         """Remember it and look at it at `wake_us`, or before where that was planned."""
-        self.open[condition.key, condition.zone] = condition
+        self.open[self.slot(condition)] = condition
         if condition.wake_us == 0 or wake_us < condition.wake_us:
             self.look_at(condition, wake_us)
 
@@ -69,7 +73,7 @@ class Watch:
         self.lane.wake(self, condition)
 
     def drop(self, condition: Condition) -> None:
-        del self.open[condition.key, condition.zone]
+        del self.open[self.slot(condition)]
 
     def raise_(self, condition: Condition, at_us: int, offset: int) -> None:
         """The condition is raised, at the rule's first stage; later stages that are also reached follow."""
@@ -171,7 +175,3 @@ class Watch:
 
 def _rounded(degrees: float) -> float | None:
     return None if math.isnan(degrees) else round(degrees, ROUND_PLACE)
-
-
-WatchType = Callable[[Rule, int, Surroundings, str | None], Watch]
-Attributes = dict[str, Any]

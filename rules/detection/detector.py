@@ -1,0 +1,98 @@
+"""The first door of the core. One Detector a partition: observations in, transitions of conditions out.
+
+Pure: no I/O, no clock, no randomness. Feeding one by one equals feeding in batches; running through equals stop,
+`snapshot`, `restore`, go on; shuffled within the lateness or doubled equals plain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import tzinfo
+from functools import partial
+
+import msgspec
+
+from geo.atlas import Atlas
+from models.columns import RawRecord
+from models.decode import Decoder
+from models.detections import Detection
+from models.streams import DETECTOR_TOPICS, STREAMS
+from models.times import SECOND_US, format_time
+from rules.detection.lane import TICK_HEADER, Lane, LaneOutcome, LaneState, Late, tick_us
+from rules.language.model import Bundle
+
+__all__ = ["TICK_HEADER", "Detector", "LaneOutcome", "Late", "tick_us"]
+
+
+class DetectorState(msgspec.Struct):
+    """A snapshot. `version` changes with its shape; another version is refused, never guessed at."""
+
+    version: int
+    lanes: dict[str, LaneState]
+
+
+STATE_VERSION = 1
+
+
+class StateMismatch(Exception):
+    """A snapshot of another version."""
+
+
+class Detector:
+    """The Detector of one partition of every Detector topic.
+
+    `lateness`: by topic as the rules say, else the stream's own. Times microseconds UTC.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        atlas: Atlas,
+        decoder: Decoder,
+        *,
+        partition: int,
+        zone: tzinfo,
+        accept_unregistered: bool = False,
+    ) -> None:
+        self.partition = partition
+        self.lanes = {
+            topic: Lane(
+                topic,
+                partition,
+                bundle.of([topic]),
+                atlas,
+                decoder,
+                lateness_us=bundle.lateness_us.get(topic, round(STREAMS[topic].lateness_s * SECOND_US)),
+                accept_unregistered=accept_unregistered,
+                format_time=partial(format_time, zone=zone),
+            )
+            for topic in DETECTOR_TOPICS
+        }
+
+    def feed(self, topic: str, records: Sequence[RawRecord]) -> LaneOutcome:
+        """Take records of one topic in log order, clock records included; one by one or in batches is the same."""
+        return self.lanes[topic].feed(records)
+
+    def advance(self, to_us: int, topics: Sequence[str] = DETECTOR_TOPICS) -> list[Detection]:
+        """The clock of these topics says `to_us`; only for a lane that has no records waiting."""
+        return [detection for topic in topics for detection in self.lanes[topic].advance(to_us)]
+
+    def watermark_us(self, topic: str) -> int:
+        return self.lanes[topic].watermark_us
+
+    def snapshot(self) -> bytes:
+        return msgspec.msgpack.encode(
+            DetectorState(STATE_VERSION, {topic: lane.snapshot() for topic, lane in self.lanes.items()})
+        )
+
+    def restore(self, blob: bytes) -> None:
+        """Go on from a snapshot; conditions of rules that are gone or have another shape are left behind.
+
+        Raises StateMismatch for a snapshot of another version.
+        """
+        state = msgspec.msgpack.decode(blob, type=DetectorState)
+        if state.version != STATE_VERSION:
+            raise StateMismatch(f"snapshot version {state.version}, this is {STATE_VERSION}")
+        for topic, saved in state.lanes.items():
+            if topic in self.lanes:
+                self.lanes[topic].restore(saved)
