@@ -1,0 +1,78 @@
+# Needs git, make and python3 (3.11 or newer, with venv). PYTHON=… chooses the interpreter .venv is made from.
+#   make demo ARGS="--for 60s --speed 20"      make test ARGS="tests/geo -k index"
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test bench lock clean check-style check-format check-types check-imports check-rules \
+        check-zones check-registry
+
+# What is installed is named by the content of the files that say what to install: a fresh clone, another branch or a
+# new lock installs again, a changed file time does not.
+RUN_STAMP := $(VENV)/.run-$(shell cat Makefile requirements.txt pyproject.toml | cksum | cut -d ' ' -f 1)
+DEV_STAMP := $(VENV)/.dev-$(shell cat Makefile requirements-dev.txt pyproject.toml | cksum | cut -d ' ' -f 1)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
+
+setup: $(DEV_STAMP) ## .venv with everything for working on zhinao
+
+demo: $(RUN_STAMP) ## the shipped city, live, without Kafka (ARGS=…)
+	$(BIN)/python -m app demo $(ARGS)
+
+check: $(DEV_STAMP) ## style, types, imports, rules, zones, registry; all of them, even when one fails
+	@$(MAKE) --no-print-directory --keep-going check-style check-format check-types check-imports check-rules \
+	    check-zones check-registry
+
+check-style: $(DEV_STAMP)
+	$(BIN)/ruff check
+check-format: $(DEV_STAMP)
+	$(BIN)/ruff format --check
+check-types: $(DEV_STAMP)
+	$(BIN)/mypy
+check-imports: $(DEV_STAMP)
+	$(BIN)/lint-imports
+check-rules: $(RUN_STAMP)
+	$(BIN)/python -m app rules check
+check-zones: $(RUN_STAMP)
+	$(BIN)/python -m app zones check
+check-registry: $(RUN_STAMP)
+	$(BIN)/python -m app registry check
+
+test: $(DEV_STAMP) ## the tests (ARGS=…)
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(RUN_STAMP) ## the quick benchmarks (ARGS=…)
+	$(BIN)/python -m benchmarks --quick $(ARGS)
+
+# For Python 3.11 on Linux x86_64 and newer. Keeps the versions that still fit; ARGS=--upgrade takes the newest.
+COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options $(ARGS)
+lock: $(DEV_STAMP) ## requirements.txt and requirements-dev.txt from pyproject.toml (ARGS=--upgrade)
+	$(COMPILE) --output-file requirements.txt pyproject.toml
+	$(COMPILE) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+
+clean: ## away with .venv and every cache
+	rm -rf $(VENV) .cache .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "zhinao needs Python 3.11 or newer; choose one with make PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) has no venv module (Debian: python3-venv)" >&2; exit 1; }
+
+$(RUN_STAMP): | $(BIN)/python
+	$(PIP) --require-hashes -r requirements.txt
+	@rm -f $(VENV)/.run-*
+	@touch $@
+
+# Also what it takes to run, and the `zhinao` command.
+$(DEV_STAMP): | $(BIN)/python
+	$(PIP) --require-hashes -r requirements-dev.txt
+	$(PIP) --quiet --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.run-* $(VENV)/.dev-*
+	@touch $(RUN_STAMP) $@
