@@ -7,11 +7,8 @@ test can hold the time still.
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Protocol
-from zoneinfo import ZoneInfo
 
-US_PER_MS = 1_000
 US_PER_S = 1_000_000
 
 
@@ -56,10 +53,3 @@ class ManualClock:
         if seconds < 0:
             raise ValueError(f"a clock does not go back, asked for {seconds} s")
         self.us += round(seconds * US_PER_S)
-
-
-def rfc3339(us: int, zone: ZoneInfo) -> str:
-    """A time as the contracts publish it: RFC 3339, millisecond precision, in the setting's zone."""
-    # Whole numbers all the way: a float of seconds loses the last millisecond.
-    moment = datetime.fromtimestamp(us // US_PER_S, UTC).astimezone(zone)
-    return moment.replace(microsecond=us % US_PER_S // US_PER_MS * US_PER_MS).isoformat(timespec="milliseconds")

@@ -427,8 +427,9 @@ class ChunkConsumer(driver.Consumer):
             return first
         if start > end:
             # Seeking there would make the broker reset us to the earliest record, in silence.
+            which = "stored" if wanted is not None else "committed"
             raise AssignmentError(
-                f"{_name(tp)}: {'stored' if wanted is not None else 'committed'} offset {start} is beyond its end {end}. "
+                f"{_name(tp)}: the {which} offset {start} is beyond its end {end}. "
                 "The topic was made anew, or the state is another cluster's: use a new group and an empty store"
             )
         if start < first:
