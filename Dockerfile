@@ -1,0 +1,26 @@
+# syntax=docker/dockerfile:1
+
+FROM python:3.11-slim AS wheels
+WORKDIR /build
+COPY requirements.txt ./
+# Every dependency has a wheel: nothing is compiled, and no package's own build script runs.
+RUN pip wheel --no-cache-dir --only-binary :all: --no-deps --require-hashes --wheel-dir /wheels --requirement requirements.txt
+
+FROM python:3.11-slim
+ENV PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    PYTHONPATH=/app
+# The hashes were checked when the wheels were fetched.
+RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --no-compile --no-index --no-deps /wheels/*.whl \
+    && useradd --system --uid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin zhinao \
+    && install --directory --owner=zhinao --group=zhinao /var/lib/zhinao
+WORKDIR /app
+COPY app.py ./
+COPY models ./models
+COPY geo ./geo
+COPY rules ./rules
+COPY streams ./streams
+USER 10001
+ENTRYPOINT ["python", "-m", "app"]
+CMD ["worker"]
