@@ -28,7 +28,7 @@ from tests.redis_server import RedisServer, RedisUnavailable
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# Reasons that start so are counted in the "not run" lines.
+# How a reason starts that names a server or a folder this machine has not.
 _NEEDS = "needs "
 _LOG_LINES = 40  # of a server's log, shown with a failed test
 _STARTED = pytest.StashKey[list[KafkaBroker]]()
@@ -52,8 +52,8 @@ def not_run(what: str, why: str, *, may_fail: bool = True) -> NoReturn:
     """Leave this test out and count it: `not_run("Redis", "redis-server missing")`; a failure where servers must be."""
     reason = f"{_NEEDS}{what} ({why})"
     if may_fail and servers_required():
-        pytest.fail(f"{reason}, and ZHINAO_REQUIRE_SERVERS is set", pytrace=False)
-    pytest.skip(reason)
+        raise pytest.fail.Exception(f"{reason}, and ZHINAO_REQUIRE_SERVERS is set", pytrace=False) from None
+    raise pytest.skip.Exception(reason) from None
 
 
 # ------------------------------------------------------------------------------------------------------------- fixtures
@@ -147,12 +147,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+    """What was left out and why, under everything else."""
+    yield
     counted: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", ()):
         if isinstance(report.longrepr, tuple):
-            reason = report.longrepr[2].removeprefix("Skipped: ")
-            if reason.startswith(_NEEDS):
-                counted[reason.removeprefix(_NEEDS)] += 1
-    for need, count in sorted(counted.items()):
-        terminalreporter.write_line(f"not run: {count} {'test needs' if count == 1 else 'tests need'} {need}")
+            counted[report.longrepr[2].removeprefix("Skipped: ")] += 1
+    for reason, count in sorted(counted.items()):
+        tests = "test" if count == 1 else "tests"
+        if reason.startswith(_NEEDS):
+            need = "needs" if count == 1 else "need"
+            terminalreporter.write_line(f"not run: {count} {tests} {need} {reason.removeprefix(_NEEDS)}")
+        else:
+            terminalreporter.write_line(f"not run: {count} {tests}: {reason}")

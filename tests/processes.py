@@ -14,7 +14,10 @@ _TERMINATE_S = 10.0  # a broker closes its logs in about one second; then it is 
 
 
 def start(command: Sequence[str], *, log: Path, cwd: Path | None = None) -> subprocess.Popen[bytes]:
-    """Start a server with its output in `log` (appended). It dies with this process where setpriv can see to that."""
+    """Start a server with its output in `log` (appended).
+
+    Where there is setpriv it dies with the thread that started it, even one killed: start servers on the main thread.
+    """
     setpriv = shutil.which("setpriv")
     guard = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
     with log.open("ab") as output:
