@@ -69,13 +69,17 @@ class AssignmentError(Exception):
 
 
 class Record(NamedTuple):
-    """One Kafka record: what the core needs of it, and nothing aiokafka adds."""
+    """One Kafka record: what the core reads of it (`models.columns.RawRecord`), and nothing aiokafka adds."""
 
     offset: int
-    timestamp_ms: int
+    timestamp: int  # arrival, epoch milliseconds
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
+
+    @property
+    def timestamp_ms(self) -> int:
+        return self.timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +229,11 @@ class Flow:
     def partition_count(self, topic: str) -> int | None:
         """How many partitions a subscribed topic has; none if it does not exist."""
         return self._need().partition_count(topic)
+
+    @property
+    def generation(self) -> int:
+        """The group's generation as of the last assignment: rises with each rebalance of one broker's life."""
+        return int(self._need().app.consumer_generation_id)
 
     # -- pausing -------------------------------------------------------------------------------------------------------
 
@@ -542,7 +551,7 @@ class ChunkConsumer(driver.Consumer):
             chunk.tp.topic,
             chunk.tp.partition,
             last.offset,
-            last.timestamp_ms / 1000.0,
+            last.timestamp / 1000.0,
             0,
             None,
             None,
