@@ -10,10 +10,10 @@ BIN := $(VENV)/bin
 .PHONY: help setup demo check test bench lock clean check-style check-format check-types check-imports check-rules \
         check-zones check-registry
 
-# What is installed is named by the content of the files that say what to install: a fresh clone, another branch or a
-# new lock installs again, a changed file time does not.
-RUN_STAMP := $(VENV)/.run-$(shell cat Makefile requirements.txt pyproject.toml | cksum | cut -d ' ' -f 1)
-DEV_STAMP := $(VENV)/.dev-$(shell cat Makefile requirements-dev.txt pyproject.toml | cksum | cut -d ' ' -f 1)
+# What is installed is named by the content of the locks: a fresh clone, another branch or a new lock installs again, a
+# changed file time does not.
+RUN_STAMP := $(VENV)/.run-$(shell cat Makefile requirements.txt | cksum | cut -d ' ' -f 1)
+DEV_STAMP := $(VENV)/.dev-$(shell cat Makefile requirements-dev.txt | cksum | cut -d ' ' -f 1)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 help: ## what can be made
