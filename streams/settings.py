@@ -100,6 +100,13 @@ class Settings(BaseSettings):
         default=None,
         alias="KAFKA_URL",
     )
+    embedded_broker: str | None = _both(
+        "正在运行的内置代理的地址 host:port；由 demo 设置给它的子进程",
+        "address host:port of a running embedded broker; the demo sets it for its children",
+        default=None,
+        alias="ZHINAO_EMBEDDED_BROKER",
+        pattern=r"^127\.0\.0\.1:\d{1,5}$",
+    )
     redis_url: Annotated[str | None, AfterValidator(_redis)] = _both(
         "Redis 地址；不设则控制台自己记在内存里",
         "address of Redis; unset: the console keeps it in memory",
@@ -267,8 +274,10 @@ class Settings(BaseSettings):
 
     @property
     def servers(self) -> str | None:
-        """`host:port,host:port`, as Kafka clients take it; none for the embedded broker."""
-        return None if self.kafka_url is None else self.kafka_url.removeprefix("kafka://").replace(" ", "")
+        """`host:port,host:port`, as Kafka clients take it: the cluster's, else the running embedded broker's, else none."""
+        if self.kafka_url is None:
+            return self.embedded_broker
+        return self.kafka_url.removeprefix("kafka://").replace(" ", "")
 
     @property
     def demo_token_key(self) -> bool:
