@@ -298,7 +298,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         consumer: Any,
         active_partitions: AbstractSet[TP] | None,
         timeout: float | None = None,  # noqa: ASYNC109 (Faust's signature)
-        max_records: int | None = None,  # noqa: ARG002
+        max_records: int | None = None,
     ) -> dict[TP, list[Record]]:
         if not self.consumer.flow_active or not active_partitions:
             return {}
@@ -482,7 +482,7 @@ class ChunkConsumer(driver.Consumer):
     def _new_offset(self, tp: TP) -> int | None:
         return self.flow._ceiling.get(tp)
 
-    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         flow = self.flow
         offsets = {
             tp: offset
@@ -652,10 +652,10 @@ drivers.TRANSPORTS.aliases[SCHEME] = "streams.transport:ChunkTransport"
 class ChunkSchema(faust.Schema[Any, Any]):
     """Hands the chunk on as it is: decoding is the core's."""
 
-    def loads_key(self, app: Any, message: Any, *, loads: Any = None, serializer: Any = None) -> Any:  # noqa: ARG002
+    def loads_key(self, app: Any, message: Any, *, loads: Any = None, serializer: Any = None) -> Any:
         return message.key
 
-    def loads_value(self, app: Any, message: Any, *, loads: Any = None, serializer: Any = None) -> Any:  # noqa: ARG002
+    def loads_value(self, app: Any, message: Any, *, loads: Any = None, serializer: Any = None) -> Any:
         return message.value
 
 
@@ -672,7 +672,7 @@ class ShellApp(faust.App):
         self.flow = flow
         super().__init__(*args, **kwargs)
 
-    async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:  # noqa: ARG002
+    async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
         die(exc)
 
     def _create_directories(self) -> None:

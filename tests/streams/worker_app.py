@@ -20,7 +20,7 @@ def main() -> None:
     options = json.loads(sys.argv[1])
     topics = options["topics"]
     flow = Flow([topics], fetch_wait_ms=options.get("fetch_wait_ms", 20))
-    app = create_app(options["group"], options["servers"], flow, embedded=options.get("embedded", True))
+    app = create_app(options["group"], options["servers"], flow, **options.get("app", {"embedded": True}))
     journal = Path(options["journal"]).open("a", buffering=1)
     state_path = Path(options["state"])
     state: dict[str, int] = json.loads(state_path.read_text()) if state_path.exists() else {}
@@ -42,11 +42,14 @@ def main() -> None:
             if tp in flow.assigned:
                 flow.stored(tp, offset)
 
-    async def on_assigned(tps: frozenset[TP]) -> dict[TP, int]:
-        write(what="assigned", tps=sorted(map(name, tps)))
+    def reload() -> None:
         state.clear()
         if state_path.exists():
             state.update(json.loads(state_path.read_text()))
+
+    async def on_assigned(tps: frozenset[TP]) -> dict[TP, int]:
+        write(what="assigned", tps=sorted(map(name, tps)))
+        reload()
         return {tp: state[name(tp)] for tp in tps if name(tp) in state} if options.get("seek", True) else {}
 
     async def on_revoked(tps: frozenset[TP]) -> None:
@@ -63,7 +66,7 @@ def main() -> None:
             tp=name(chunk.tp),
             offsets=[record.offset for record in chunk.records],
             values=[(record.value or b"").decode() for record in chunk.records] if options.get("values") else None,
-            late_ms=[round(now * 1000 - float(record.value), 3) for record in chunk.records]
+            late_ms=[round(now * 1000 - float(record.value or 0), 3) for record in chunk.records]
             if options.get("latency")
             else None,
         )
@@ -78,7 +81,23 @@ def main() -> None:
 
     flow.on_assigned, flow.on_revoked = on_assigned, on_revoked
     bind_agent(app, "copy", topics, handle)
-    run_worker(app, on_ready=lambda tps: print(f"ready {len(tps)}", flush=True), log_level=options.get("log", "ERROR"))
+
+    async def resume_later(tps: set[TP], sign: Path) -> None:
+        while not await asyncio.to_thread(sign.exists):
+            await asyncio.sleep(0.01)
+        write(what="resumed")
+        flow.resume(tps)
+
+    tasks = []
+
+    def on_ready(tps: frozenset[TP]) -> None:
+        if options.get("pause_until"):
+            held = {TP(topics[0], 0)}
+            flow.pause(held)
+            tasks.append(asyncio.get_running_loop().create_task(resume_later(held, Path(options["pause_until"]))))
+        print(f"ready {len(tps)}", flush=True)
+
+    run_worker(app, on_ready=on_ready, log_level=options.get("log", "ERROR"))
 
 
 if __name__ == "__main__":
