@@ -35,7 +35,7 @@ check-format: $(DEV_STAMP)
 check-types: $(DEV_STAMP)
 	$(BIN)/mypy
 check-imports: $(DEV_STAMP)
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 check-rules: $(RUN_STAMP)
 	$(BIN)/python -m app rules check
 check-zones: $(RUN_STAMP)
