@@ -79,6 +79,14 @@ class Decoded(NamedTuple):
     crs: Texts
     columnar: Mask
 
+    def path_of(self, row: int, name: str) -> str:
+        """Where in its record a field of a row stands."""
+        if self.batch.topic != "camera.tracks":
+            return f"$.{name}"
+        record = int(self.batch.record[row])
+        number = row - int(np.searchsorted(self.batch.record, record))
+        return f"$.columns.{name}[{number}]" if self.columnar[record] else f"$.objects[{number}].{name}"
+
 
 class Read(NamedTuple):
     """The records that could be read as their type: which (`at`), and what they say."""

@@ -1,0 +1,245 @@
+"""Zones: named areas that rules select by `kind/id`. Read from GeoJSON, every mistake told with its place.
+
+A zone with a mistake is left out, the others are used; whether that is good enough is the caller's to decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+import shapely
+from shapely.geometry import MultiPolygon, Polygon, shape
+
+from geo.geojson import Codes, Feature, as_text, read_features
+from models.detections import Text
+from models.problems import Problem, in_order
+
+ZONE_PROBLEMS: dict[str, str] = {
+    "Z001": "the file is not JSON in UTF-8",
+    "Z002": "the file is not a GeoJSON FeatureCollection",
+    "Z003": "a member of `features` is not a feature",
+    "Z004": "a zone has no id, or one that a rule could not write",
+    "Z005": "two zones have the same kind and id",
+    "Z006": "a zone has no kind",
+    "Z007": "a zone's geometry is neither a Polygon nor a MultiPolygon",
+    "Z008": "coordinates are not arrays of lon, lat",
+    "Z009": "a ring is not closed",
+    "Z010": "coordinates are outside ±180, ±90 degrees",
+    "Z011": "coordinates look like lat, lon instead of lon, lat",
+    "Z012": "a geometry is empty",
+    "Z013": "a geometry crosses or touches itself in a way that leaves its inside undefined",
+    "Z014": "a geometry has no area",
+    "Z015": "a hole lies outside its shell",
+    "Z016": "a property has the wrong type",
+    "Z017": "a zone's area is not among the area/* zones",
+}
+CODES = Codes(not_json="Z001", not_a_collection="Z002", not_a_feature="Z003", no_id="Z004")
+AREA_KIND = "area"
+FAR_APART_DEG = 5.0  # no city is as wide: a zone this far from the others is misplaced or has its axes swapped
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A named area. `path` is `kind/id`, what rules select and detections carry."""
+
+    path: str
+    kind: str
+    id: str
+    area: str | None
+    name: Text | None
+    grade: str | None
+    valid: Any
+    properties: Mapping[str, Any] = field(hash=False)
+    geometry: Polygon | MultiPolygon = field(hash=False)
+
+
+def read_zones(files: Sequence[tuple[str, bytes]]) -> tuple[list[Zone], list[Problem]]:
+    """The zones of all files in their order, and everything that is wrong, sorted by place."""
+    found: list[tuple[Feature, Zone]] = []
+    problems: list[Problem] = []
+    for name, data in files:
+        features, wrong = read_features(name, data, CODES)
+        problems += wrong
+        for feature in features:
+            zone, more = read_zone(feature)
+            problems += more
+            if zone is not None:
+                found.append((feature, zone))
+    found, wrong = without_repeats(found)
+    problems += wrong
+    found, wrong = without_swapped(found)
+    problems += wrong
+    problems += unknown_areas(found)
+    return [zone for _, zone in found], in_order(problems)
+
+
+def read_zone(feature: Feature) -> tuple[Zone | None, list[Problem]]:
+    properties = feature.properties
+    kind = properties.get("kind")
+    problems: list[Problem] = []
+    if not isinstance(kind, str) or not kind or any(c in "/*?[]" or c.isspace() for c in kind):
+        hint = 'give its properties a `kind`, e.g. "no-parking"; rules select kind/id'
+        problems.append(
+            feature.problem("Z006", "the zone has no usable kind, so no rule can select it", hint, at="kind")
+        )
+    area, grade = properties.get("area"), properties.get("grade")
+    for field_name, value in (("area", area), ("grade", grade)):
+        if value is not None and not isinstance(value, str):
+            problems.append(feature.problem("Z016", f"the zone's {field_name} is not text", at=field_name))
+    name = as_text(properties.get("name"))
+    if name is None and properties.get("name") is not None:
+        problems.append(
+            feature.problem("Z016", "the zone's name is not text", 'write {"zh": "…", "en": "…"}', at="name")
+        )
+    geometry, wrong = read_polygons(feature)
+    problems += wrong
+    if problems or geometry is None:
+        return None, problems
+    assert feature.id is not None  # read_features leaves out those without
+    zone = Zone(
+        path=f"{kind}/{feature.id}",
+        kind=str(kind),
+        id=feature.id,
+        area=area if area is not None or kind != AREA_KIND else feature.id,
+        name=name,
+        grade=grade,
+        valid=properties.get("valid"),
+        properties=dict(properties),
+        geometry=geometry,
+    )
+    return zone, []
+
+
+# ------------------------------------------------------------------------------------------------------------ geometry
+
+
+def read_polygons(feature: Feature) -> tuple[Polygon | MultiPolygon | None, list[Problem]]:
+    written = feature.geometry
+    kind = written.get("type") if isinstance(written, dict) else None
+    if kind not in ("Polygon", "MultiPolygon"):
+        found = "none" if written is None else f"a {kind}" if isinstance(kind, str) else "something else"
+        return None, [
+            feature.problem("Z007", f"the zone's geometry is {found}, not a Polygon or MultiPolygon", at="geometry")
+        ]
+    coordinates = written.get("coordinates")
+    polygons = [coordinates] if kind == "Polygon" else coordinates
+    if polygons in ([], [[]], [[[]]]):
+        return None, [feature.problem("Z012", "the zone's geometry is empty: nothing is ever inside", at="coordinates")]
+    problems = list(ring_problems(feature, polygons, kind))
+    if problems:
+        return None, problems
+    flat = [[[position[:2] for position in ring] for ring in polygon] for polygon in polygons]
+    geometry = shape({"type": kind, "coordinates": flat[0] if kind == "Polygon" else flat})
+    assert isinstance(geometry, Polygon | MultiPolygon)
+    if geometry.area == 0:
+        message = "the zone has no area: its points lie on one line"
+        return None, [feature.problem("Z014", message, at="coordinates")]
+    if not geometry.is_valid:
+        return None, [invalid(feature, shapely.is_valid_reason(geometry))]
+    shapely.prepare(geometry)
+    return geometry, []
+
+
+def ring_problems(feature: Feature, polygons: Any, kind: str) -> Iterable[Problem]:
+    """What is wrong with the numbers, ring after ring; at most one finding a ring."""
+    if not isinstance(polygons, list) or not all(isinstance(p, list) and p for p in polygons):
+        yield feature.problem("Z008", "the coordinates are not arrays of rings", at="coordinates")
+        return
+    for number, polygon in enumerate(polygons):
+        for ring_number, ring in enumerate(polygon):
+            at = f"coordinates[{ring_number}]" if kind == "Polygon" else f"coordinates[{number}][{ring_number}]"
+            problem = ring_problem(feature, ring, at)
+            if problem is not None:
+                yield problem
+
+
+def ring_problem(feature: Feature, ring: Any, at: str) -> Problem | None:
+    if not isinstance(ring, list) or not all(is_position(point) for point in ring):
+        hint = "a ring is an array of [lon, lat]"
+        return feature.problem("Z008", "a ring holds something else than pairs of numbers", hint, at=at)
+    if not ring:
+        return feature.problem("Z012", "a ring is empty", at=at)
+    if ring[0][:2] != ring[-1][:2]:
+        hint = f"repeat the first position {ring[0][:2]} at its end"
+        return feature.problem("Z009", "a ring is not closed: its last position is not its first", hint, at=at)
+    if len(ring) < 4:
+        hint = "three corners and the first again are the least"
+        return feature.problem("Z008", f"a ring has {len(ring)} positions, too few for an area", hint, at=at)
+    outside = [p for p in ring if not (-180 <= p[0] <= 180 and -90 <= p[1] <= 90)]
+    if outside:
+        if all(-90 <= p[0] <= 90 and -180 <= p[1] <= 180 for p in ring):
+            hint = "GeoJSON has longitude first: exchange the two numbers of each position"
+            message = f"the axes look swapped: {outside[0][:2]} is no lon, lat, but it is a lat, lon"
+            return feature.problem("Z011", message, hint, at=at)
+        return feature.problem("Z010", f"{outside[0][:2]} is outside ±180, ±90 degrees", at=at)
+    return None
+
+
+def is_position(point: Any) -> bool:
+    return (
+        isinstance(point, list)
+        and len(point) >= 2
+        and all(isinstance(n, int | float) and not isinstance(n, bool) and isfinite(n) for n in point)
+    )
+
+
+def invalid(feature: Feature, reason: str) -> Problem:
+    """GEOS says why and where: `Self-intersection[121.02 30.69]`."""
+    what, _, where = reason.partition("[")
+    place = f" at {where.rstrip(']').replace(' ', ', ')}" if where else ""
+    if "hole" in what.lower() and "outside" in what.lower():
+        hint = "make it a polygon of its own, or move it inside"
+        return feature.problem("Z015", f"a hole lies outside its shell{place}", hint, at="coordinates")
+    hint = "draw the outline again without crossing it, or split the zone in two"
+    return feature.problem("Z013", f"the outline is not simple: {what.lower()}{place}", hint, at="coordinates")
+
+
+# --------------------------------------------------------------------------------------------------- zones among zones
+
+
+def without_repeats(found: Sequence[tuple[Feature, Zone]]) -> tuple[list[tuple[Feature, Zone]], list[Problem]]:
+    first: dict[str, tuple[Feature, Zone]] = {}
+    problems: list[Problem] = []
+    for feature, zone in found:
+        if zone.path in first:
+            there = first[zone.path][0].place
+            message = (
+                f'the zone "{zone.path}" is already there, in {there.file} line {there.line}; this one is not used'
+            )
+            problems.append(feature.problem("Z005", message, at="id"))
+        else:
+            first[zone.path] = (feature, zone)
+    return list(first.values()), problems
+
+
+def without_swapped(found: Sequence[tuple[Feature, Zone]]) -> tuple[list[tuple[Feature, Zone]], list[Problem]]:
+    """Leave out zones that lie far from the others and would lie among them with their axes exchanged."""
+    if len(found) < 2:
+        return list(found), []
+    centres = [zone.geometry.centroid for _, zone in found]
+    lon = sorted(c.x for c in centres)[len(centres) // 2]
+    lat = sorted(c.y for c in centres)[len(centres) // 2]
+    kept: list[tuple[Feature, Zone]] = []
+    problems: list[Problem] = []
+    for (feature, zone), centre in zip(found, centres, strict=True):
+        away = max(abs(centre.x - lon), abs(centre.y - lat))
+        exchanged = max(abs(centre.y - lon), abs(centre.x - lat))
+        if away > FAR_APART_DEG > exchanged:
+            message = "the axes look swapped: with lat and lon exchanged the zone would lie among the others"
+            hint = "GeoJSON has longitude first: exchange the two numbers of each position"
+            problems.append(feature.problem("Z011", message, hint, at="coordinates"))
+        else:
+            kept.append((feature, zone))
+    return kept, problems
+
+
+def unknown_areas(found: Sequence[tuple[Feature, Zone]]) -> Iterable[Problem]:
+    areas = {zone.id for _, zone in found if zone.kind == AREA_KIND}
+    for feature, zone in found:
+        if areas and zone.area is not None and zone.area not in areas:
+            message = f'the zone\'s area "{zone.area}" is not among the area/* zones'
+            hint = "areas: " + ", ".join(sorted(areas)[:12])
+            yield feature.problem("Z017", message, hint, severity="warning", at="area")
