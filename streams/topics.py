@@ -150,6 +150,10 @@ class Fault(StrEnum):
     RETENTION = "retention"
 
 
+class TopicsError(Exception):
+    """The topics could not be looked at."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing wrong with a topic. `severity` is error (a worker will not run) or advice."""
@@ -284,5 +288,9 @@ def _read_configs(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:
     if not names:
         return {}
     answer = admin.describe_configs([ConfigResource("topic", name) for name in names], config_filter="all")
-    by_topic = {str(name): keys for group in answer.values() for name, keys in group.items()}
-    return {name: {key: str(data["value"]) for key, data in by_topic.get(name, {}).items()} for name in names}
+    by_topic = {str(name): keys for group in answer.values() for name, keys in group.items() if keys}
+    if unread := [name for name in names if name not in by_topic]:
+        raise TopicsError(
+            f"the broker does not say how {', '.join(unread)} are configured. Is reading configs allowed?"
+        )
+    return {name: {key: str(data["value"]) for key, data in by_topic[name].items()} for name in names}
