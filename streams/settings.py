@@ -274,7 +274,7 @@ class Settings(BaseSettings):
 
     @property
     def servers(self) -> str | None:
-        """`host:port,host:port`, as Kafka clients take it: the cluster's, else the running embedded broker's, else none."""
+        """`host:port,host:port`, as Kafka clients take it: the cluster's, else the embedded broker's, else none."""
         if self.kafka_url is None:
             return self.embedded_broker
         return self.kafka_url.removeprefix("kafka://").replace(" ", "")

@@ -10,7 +10,7 @@ condition clears when it has been absent for `close.absent_for`, of which `close
 
 from __future__ import annotations
 
-from geo.distance import metres_between
+from geo.distance import distance_m
 from models.times import SECOND_US
 from rules.detection.condition import Condition, Hit
 from rules.detection.watch import Watch
@@ -61,7 +61,7 @@ class DwellWatch(Watch):
         return min(condition.still_us, vouched if vouched is not None else condition.last_us)
 
     def in_place(self, condition: Condition, hit: Hit) -> bool:
-        moved_m = metres_between(condition.anchor_lon, condition.anchor_lat, hit.lon, hit.lat)
+        moved_m = distance_m(condition.anchor_lon, condition.anchor_lat, hit.lon, hit.lat)
         return moved_m <= self.limits(hit.variant).max_move_m
 
     def limits(self, variant: int) -> Dwell:
@@ -73,9 +73,7 @@ class DwellWatch(Watch):
         """The moment the absence since the last match is long enough and watched enough; None if it isn't yet."""
         close = self.variant(condition).close
         absent_us = close.absent_for_us if close.absent_for_us is not None else ABSENT_FOR_US
-        watched = self.lane.coverage.reached(
-            condition.source, condition.last_us, round(absent_us * close.min_coverage)
-        )
+        watched = self.lane.coverage.reached(condition.source, condition.last_us, round(absent_us * close.min_coverage))
         return None if watched is None else max(watched, condition.last_us + absent_us)
 
     def next_look(self, condition: Condition, tend_us: int) -> int:

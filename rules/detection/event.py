@@ -1,7 +1,7 @@
 """`event`: something happens, once or several times within a span. It never clears by itself: a person verifies it.
 
-    a single one          every match raises at its own moment, at once, before the watermark: order can't change it
-    repeat n within t     x   x x    raised at the n-th match within t; matches at most t apart go on with the same one
+a single one          every match raises at its own moment, at once, before the watermark: order can't change it
+repeat n within t     x   x x    raised at the n-th match within t; matches at most t apart go on with the same one
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
                    |<-- for -->|               |<-close_for->|
                  since      raised          closing       cleared, at closing + close_for
 
-Both are decided by the first reading at or after the moment, and told with the moment itself. Between the levels nothing
-changes once it is open; before that any reading that isn't open begins the wait anew.
+Both are decided by the first reading at or after the moment, and told with the moment itself. Between the levels
+nothing changes once it is open; before that any reading that isn't open begins the wait anew.
 """
 
 from __future__ import annotations

@@ -15,8 +15,9 @@ import numpy as np
 
 from geo.atlas import Atlas
 from models.columns import I64, Mask, RawRecord
-from models.decode import Decoder, DecodeFailure
+from models.decode import Decoder
 from models.detections import Detection
+from models.observations import DecodeFailure
 from models.streams import STREAMS
 from models.times import HOUR_US, MINUTE_US, SECOND_US
 from rules.detection.condition import Condition, Hit
@@ -64,7 +65,7 @@ class LaneOutcome(NamedTuple):
 
 
 class LaneState(msgspec.Struct, array_like=True):
-    """All a lane remembers. Conditions are kept by rule id and fingerprint, so that another rule's edit moves nothing."""
+    """All a lane remembers. Conditions are kept by rule id and fingerprint, an edit of another moves nothing."""
 
     watermark_us: int
     pending: list[tuple[str, Hit]]
@@ -121,10 +122,10 @@ class Lane:
         return EventWatch(rule, number, self, None)
 
     def _reach_us(self, source: str) -> int:
-        expected_s = self.atlas.expected_every_s(source)
-        if expected_s is None:
-            return REACH_DEFAULT_US.get(self.topic, 10 * SECOND_US)
-        return round(REACH_OF_INTERVALS * expected_s * SECOND_US)
+        device = None if self.atlas.registry is None else self.atlas.registry.devices.get(source)
+        if device is None or device.expected_every_s is None:
+            return REACH_DEFAULT_US[self.topic]
+        return round(REACH_OF_INTERVALS * device.expected_every_s * SECOND_US)
 
     # the two ways in
 
@@ -186,9 +187,7 @@ class Lane:
         risen = np.maximum.accumulate(lifts)
         return risen[at], int(risen[-1])
 
-    def _bins(
-        self, time_us: I64, keys: Sequence[bytes | None], failed: Mask, before: I64
-    ) -> tuple[Mask, Mask]:
+    def _bins(self, time_us: I64, keys: Sequence[bytes | None], failed: Mask, before: I64) -> tuple[Mask, Mask]:
         """Which records are late and which are doubled (never both)."""
         late, doubled = (time_us <= before) & ~failed, np.zeros(len(failed), dtype=np.bool_)
         known = (time_us > before - DEDUPE_FOR_US) & ~failed
@@ -216,7 +215,7 @@ class Lane:
     # deciding
 
     def _settle(self, watermark_us: int) -> None:
-        """Decide all hits and moments up to the watermark, in event-time order; hits before moments at the same time."""
+        """Decide all hits and moments up to the watermark, in event-time order; hits before moments."""
         if watermark_us <= self.watermark_us:
             return
         self.watermark_us = watermark_us

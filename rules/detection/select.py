@@ -79,7 +79,7 @@ class Selector:
         natural_keys: Sequence[bytes | None],
         offsets: Sequence[int],
     ) -> list[Hit]:
-        """Hits of all rules. `usable[n]`: which rows rule n may look at (late rows only where it is decided at once)."""
+        """Hits of all rules. `usable[n]`: which rows rule n may look at (late ones where it is decided at once)."""
         rows_of = [self._rows(n, rule, batch, usable[n]) for n, rule in enumerate(self.rules)]
         zoned = [rows for rows, f in zip(rows_of, self.filters, strict=True) if f is not None]
         inside = self._lookup(self.index, batch, np.unique(np.concatenate(zoned))) if zoned else None
@@ -137,9 +137,7 @@ class Selector:
             rows, zone, entered, variant, signal = (a[rows_ok] for a in (rows, zone, entered, variant, signal))
         return self._build(number, rule, batch, areas, rows, zone, entered, variant, signal, natural_keys, offsets)
 
-    def _in_zones(
-        self, f: ZoneFilter, batch: Batch, rows: I64, inside: tuple[I64, I64]
-    ) -> tuple[I64, I64, Mask]:
+    def _in_zones(self, f: ZoneFilter, batch: Batch, rows: I64, inside: tuple[I64, I64]) -> tuple[I64, I64, Mask]:
         """(row, zone) pairs of a rule: included zones, rows in no excluded one; whether the point is inside proper."""
         mine = np.zeros(len(batch), dtype=np.bool_)
         mine[rows] = True

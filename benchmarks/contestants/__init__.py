@@ -1,0 +1,1 @@
+"""Programs measured by the benchmarks, one process each: they print one JSON line."""

@@ -1,0 +1,166 @@
+"""One city, ready to run: rules, zones, registry, tables and decoder, read and checked once. It makes the two doors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+
+from geo.atlas import Atlas
+from geo.registry import Registry, read_registry
+from geo.zones import Zone, read_zones
+from models.decode import Decoder
+from models.detections import Text
+from models.privacy import Tokens
+from models.problems import Place, Problem, failed, in_order
+from models.times import zone_info
+from rules.detection.detector import Detector
+from rules.incidents.desk import Desk
+from rules.incidents.places import Sites
+from rules.language.load import Context, load_rules, read_sources
+from rules.language.model import Bundle
+from rules.tables.load import read_tables
+from rules.tables.model import Tables
+from streams.settings import Settings
+
+AREA_PREFIX = "area/"
+
+
+class CityProblems(Exception):
+    """Files of the city are wrong; every problem of every file is in `problems`."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(p.text() for p in problems))
+        self.problems = list(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class City:
+    """What all Detectors and the Desk of one process share. Nothing in it changes."""
+
+    centre: str
+    zone: tzinfo
+    bundle: Bundle
+    atlas: Atlas
+    tables: Tables
+    decoder: Decoder
+    accept_unregistered: bool
+    dead_letter_key: bytes | None
+
+    def detector(self, partition: int) -> Detector:
+        """A new Detector for one partition."""
+        return Detector(
+            self.bundle,
+            self.atlas,
+            self.decoder,
+            partition=partition,
+            zone=self.zone,
+            accept_unregistered=self.accept_unregistered,
+        )
+
+    def desk(self) -> Desk:
+        """A new Desk for the command centre."""
+        return Desk(
+            self.bundle,
+            self.tables,
+            sites(self.atlas),
+            zone=self.zone,
+            decoder=self.decoder,
+            georeference=None,
+        )
+
+
+def sites(atlas: Atlas) -> Sites:
+    """The names and units the Desk asks for."""
+    registry = atlas.registry or Registry()
+    return Sites(
+        units=tuple(registry.units.values()),
+        zones={zone.path: zone.name for zone in atlas.zones if zone.name is not None},
+        segments={s.id: s.name for s in registry.segments.values() if s.name is not None},
+        devices={d.id: Text(d.id, d.id) for d in registry.devices.values()},
+    )
+
+
+def files_of(paths: Sequence[Path], suffix: str) -> tuple[list[tuple[str, bytes]], list[Problem]]:
+    """Names and bytes of files and of the files in folders, in order; a path that isn't there is a problem."""
+    found: list[tuple[str, bytes]] = []
+    problems: list[Problem] = []
+    for path in paths:
+        if path.is_dir():
+            found += [(str(p), p.read_bytes()) for p in sorted(path.glob(f"*{suffix}"))]
+        elif path.is_file():
+            found.append((str(path), path.read_bytes()))
+        else:
+            problems.append(Problem(place=Place(str(path)), code="E100", message=f'"{path}" is not there'))
+    return found, problems
+
+
+def read_zone_files(paths: Sequence[Path]) -> tuple[list[Zone], list[Problem]]:
+    """The zones of files and folders."""
+    files, missing = files_of(paths, ".geojson")
+    zones, problems = read_zones(files)
+    return zones, [*missing, *problems]
+
+
+def read_registry_folder(folder: Path, zones: Sequence[Zone]) -> tuple[Registry, list[Problem]]:
+    """The registry of a folder."""
+    files, missing = files_of([folder], ".geojson")
+    registry, problems = read_registry(files, zones)
+    return registry, [*missing, *problems]
+
+
+def read_rules(
+    paths: Sequence[Path], zones: Sequence[Zone] | None, tables: Tables | None, tokens: Tokens
+) -> tuple[Bundle | None, list[Problem]]:
+    """The rules of files and folders, checked against zones (None: unchecked) and tables."""
+    sources, problems = read_sources(paths)
+    context = Context(
+        zone_paths=None if zones is None else [zone.path for zone in zones],
+        types=None if tables is None else tables.types,
+        departments=None if tables is None else tables.departments,
+        holidays=None if tables is None else tables.working.holidays,
+        tokens=tokens.token,
+    )
+    bundle, more = load_rules(sources, context)
+    problems = in_order([*problems, *more])
+    return (None if failed(problems) else bundle), problems
+
+
+def build_city(
+    settings: Settings,
+    *,
+    rules: Sequence[Path] = (),
+    zones: Sequence[Path] = (),
+    registry: Path | None = None,
+    tables: Path | None = None,
+) -> City:
+    """Read and check everything. Paths given here stand in for the settings'; rules of one's own come without the
+    shipped zones and registry: what isn't given then isn't there, and any sensor is believed.
+
+    Raises CityProblems with all that is wrong.
+    """
+    own = bool(rules)
+    tokens = Tokens(settings.token_key.get_secret_value().encode())
+    zone_list, problems = read_zone_files(list(zones) or ([] if own else list(settings.zones)))
+    known, more = (
+        (None, []) if own and registry is None else read_registry_folder(registry or settings.registry, zone_list)
+    )
+    problems += more
+    table_set, more = read_tables(tables or settings.tables)
+    problems += more
+    bundle, more = read_rules(list(rules) or list(settings.rules), zone_list, table_set, tokens)
+    problems += more
+    if failed(problems) or bundle is None or table_set is None:
+        raise CityProblems(in_order(problems))
+    margin_km = settings.bounds_margin_km
+    return City(
+        centre=settings.centre,
+        zone=zone_info(settings.timezone),
+        bundle=bundle,
+        atlas=Atlas.of(zone_list, known, margin_km),
+        tables=table_set,
+        decoder=Decoder(tokens, {m.name: m.unit for m in table_set.metrics.values() if m.unit is not None}),
+        accept_unregistered=known is None or settings.unregistered == "accept",
+        dead_letter_key=None,
+    )

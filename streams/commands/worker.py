@@ -1,0 +1,125 @@
+"""`zhinao worker`: the Detectors and the Desk behind Faust, until told to stop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import click
+import faust
+
+from models.streams import DESK_TOPICS, DETECTOR_TOPICS
+from streams.agents.desk import DeskAgent
+from streams.agents.detectors import DetectorAgent
+from streams.city import build_city
+from streams.clock import WallClock
+from streams.journal import FileJournal, Journal, TopicJournal
+from streams.producer import Producer
+from streams.publisher import Publisher
+from streams.publishing import CENTRE_PARTITION
+from streams.security import aiokafka_options, faust_credentials
+from streams.settings import Settings
+from streams.store import FileStore, Store, TopicStore
+from streams.topics import full_name
+from streams.transport import TP, Flow, ShellApp, bind_agent, create_app, die
+from streams.worker import run_worker
+
+TICK_S = 1.0
+
+
+class Heart(faust.Service):  # type: ignore[misc]
+    """Connects the producer before anything flows, and ticks the agents once a second."""
+
+    def __init__(self, producer: Producer, agents: tuple[DetectorAgent, DeskAgent], flow: Flow) -> None:
+        self.producer, self.agents, self.flow = producer, agents, flow
+        super().__init__()
+
+    async def on_start(self) -> None:
+        await self.producer.start()
+
+    async def on_stop(self) -> None:
+        await self.producer.stop()
+
+    @faust.Service.task
+    async def _beat(self) -> None:
+        while not self.should_stop:
+            await self.sleep(TICK_S)
+            if not self.flow.assigned or self.should_stop:
+                continue
+            try:
+                for agent in self.agents:
+                    await agent.tick()
+            except Exception as why:  # noqa: BLE001 (state no longer follows the clock: only a restart mends that)
+                die(why)
+
+
+def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
+    """The Faust app with both agents bound, and the service that must run beside it."""
+    if settings.servers is None:
+        raise click.UsageError("no broker: set KAFKA_URL=kafka://host:port, or run the demo, which brings its own")
+    city = build_city(settings)
+    clock = WallClock()
+    detector_topics = [full_name(t, settings.topic_prefix) for t in DETECTOR_TOPICS]
+    desk_topics = [full_name(t, settings.topic_prefix) for t in DESK_TOPICS]
+    flow = Flow([detector_topics, desk_topics], fetch_wait_ms=settings.fetch_wait_ms)
+    app = create_app(
+        settings.group,
+        settings.servers,
+        flow,
+        embedded=settings.embedded,
+        credentials=faust_credentials(settings),
+    )
+    options = aiokafka_options(settings)
+    producer = Producer(settings.servers, options=options)
+    publisher = Publisher(producer, settings.topic_prefix, clock, city.zone)
+    store, open_journal = stores(settings, producer)
+    detectors = DetectorAgent(city, settings, flow, publisher, store, clock)
+    desk = DeskAgent(city, settings, flow, publisher, store, clock, open_journal)
+    heart = Heart(producer, (detectors, desk), flow)
+
+    async def assigned(tps: frozenset[TP]) -> Mapping[TP, int]:
+        await heart.maybe_start()
+        return {**await detectors.assigned(tps), **await desk.assigned(tps)}
+
+    async def revoked(tps: frozenset[TP]) -> None:
+        await detectors.revoked(tps)
+        await desk.revoked(tps)
+
+    flow.on_assigned, flow.on_revoked = assigned, revoked
+    bind_agent(app, "detectors", detector_topics, detectors.take)
+    bind_agent(app, "desk", desk_topics, desk.take)
+    return app, heart
+
+
+def stores(settings: Settings, producer: Producer) -> tuple[Store, Callable[[int], object]]:
+    """Files beside the embedded broker, which keeps nothing; topics with a real Kafka."""
+    servers, options = settings.servers or "", aiokafka_options(settings)
+    if settings.embedded:
+        folder = Path(settings.state_dir)
+
+        async def open_file(partition: int) -> Journal:
+            return await FileJournal.open(folder / f"journal-{partition}", sync=False)
+
+        return FileStore(folder / "store"), open_file
+
+    async def open_topic(partition: int) -> Journal:
+        topic = full_name("desk.journal", settings.topic_prefix)
+        return await TopicJournal.open(servers, topic, partition, producer, options=options)
+
+    return TopicStore(servers, full_name("state", settings.topic_prefix), producer, options=options), open_topic
+
+
+@click.command()
+def worker() -> None:
+    """检测与处置工作进程 / Run the Detectors and the Desk against Kafka; prints `ready` and its partitions."""
+    settings = Settings.read()
+    app, heart = build_worker(settings)
+
+    def ready(tps: frozenset[TP]) -> None:
+        partitions = sorted({tp.partition for tp in tps})
+        desk = any(tp.partition == CENTRE_PARTITION for tp in tps)
+        click.echo(f"ready partitions={','.join(map(str, partitions))} desk={'yes' if desk else 'no'}")
+        sys.stdout.flush()
+
+    sys.exit(run_worker(app, on_ready=ready, services=(heart,)))

@@ -1,0 +1,98 @@
+"""What the doors return, as messages ready to send: topic, key, bytes, content id. No clock, no sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+import orjson
+
+from models.columns import RawRecord
+from models.dead_letters import dead_letter, late_record
+from models.detections import Detection
+from models.incidents import Incident
+from models.observations import DecodeFailure
+from rules.detection.detector import LaneOutcome, Late
+from rules.incidents.desk import Output
+
+CENTRE_PARTITION = 0
+"""The partition of the one command centre in every topic the Desk reads."""
+
+
+class Message(NamedTuple):
+    """A record to publish. `topic` is the short name; `partition` None: by the key. `id` goes out as `ce_id`."""
+
+    topic: str
+    key: str
+    value: bytes
+    id: str
+    partition: int | None = None
+
+
+def encode(value: msgspec.Struct) -> bytes:
+    """Compact JSON, fields in the order of the type."""
+    return orjson.dumps(msgspec.to_builtins(value))
+
+
+def detection_messages(detections: Iterable[Detection], centre: str) -> list[Message]:
+    """To the Desk's partition, keyed by its command centre."""
+    return [
+        Message(
+            "detections",
+            centre,
+            encode(d),
+            f"{d.detection_id}/{d.kind}/{d.stage or ''}/{d.event_time}",
+            CENTRE_PARTITION,
+        )
+        for d in detections
+    ]
+
+
+def dead_messages(
+    failures: Iterable[DecodeFailure], records: Sequence[RawRecord], topic: str, partition: int, key: bytes | None
+) -> list[Message]:
+    """One dead letter a failed record; its body is encrypted where `key` is given."""
+    return [
+        Message(
+            "dead-letters",
+            topic,
+            encode(dead_letter(topic, partition, records[f.record], f, key)),
+            f"x-{topic}/{partition}/{records[f.record].offset}",
+        )
+        for f in failures
+    ]
+
+
+def late_messages(late: Iterable[Late], records: Sequence[RawRecord], topic: str, partition: int) -> list[Message]:
+    return [
+        Message(
+            "late",
+            topic,
+            encode(late_record(topic, partition, records[at.record], at.late_by_us)),
+            f"l-{topic}/{partition}/{records[at.record].offset}",
+        )
+        for at in late
+    ]
+
+
+def lane_messages(
+    outcome: LaneOutcome, records: Sequence[RawRecord], topic: str, partition: int, centre: str, key: bytes | None
+) -> list[Message]:
+    """All that a lane's outcome publishes."""
+    return [
+        *detection_messages(outcome.detections, centre),
+        *dead_messages(outcome.dead, records, topic, partition, key),
+        *late_messages(outcome.late, records, topic, partition),
+    ]
+
+
+def desk_messages(outputs: Iterable[Output]) -> list[Message]:
+    """The Desk's outputs; every incident also to the compacted topic of newest states."""
+    messages = []
+    for output in outputs:
+        value = encode(output.value)
+        messages.append(Message(output.topic, output.key, value, output.id))
+        if isinstance(output.value, Incident):
+            messages.append(Message("incidents.state", output.key, value, output.id))
+    return messages

@@ -1,0 +1,202 @@
+"""The whole core over a recording, without a broker, on the recording's own clock: deterministic to the byte.
+
+Arrival times are cut in slices of 100 ms; what arrived within one is fed together, as a worker would find it, and what
+comes out bears the time of the slice's last arrival. Once a second of recording time every lane and the Desk are told
+the clock. The same doors as the worker's; nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from models.incidents import Incident
+from models.streams import DESK_TOPICS, DETECTOR_TOPICS
+from rules.crews import Crews
+from rules.detection.detector import Detector
+from rules.incidents.desk import DeskOutcome
+from streams.city import City
+from streams.publishing import (
+    CENTRE_PARTITION,
+    Message,
+    dead_messages,
+    desk_messages,
+    detection_messages,
+    lane_messages,
+)
+from streams.recording import RecordedLine
+from streams.topics import partition_for
+
+SLICE_MS = 100
+TICK_MS = 1000
+
+
+class Fed(NamedTuple):
+    """A record as the core reads it."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a replay saw and made, for its last line."""
+
+    records: int = 0
+    bins: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
+    published: Counter[str] = field(default_factory=Counter)
+    newest: dict[str, Incident] = field(default_factory=dict)
+
+    def data(self) -> dict[str, object]:
+        """As JSON: records in, bins, incidents by newest state, how many found no department."""
+        states = Counter(str(i.state) for i in self.newest.values())
+        return {
+            "observations": self.records,
+            "bins": dict(sorted(self.bins.items())),
+            "not_read": dict(sorted(self.unread.items())),
+            "published": dict(sorted(self.published.items())),
+            "incidents": len(self.newest),
+            "incidents_by_state": dict(sorted(states.items())),
+            "unassigned": sum(i.reason == "unassigned" for i in self.newest.values()),
+        }
+
+
+class Replay:
+    """One run of one city over one recording. `crews` answer the orders when given."""
+
+    def __init__(self, city: City, *, partitions: int, crews: Crews | None = None) -> None:
+        self.city, self.partitions, self.crews = city, partitions, crews
+        self.detectors: dict[int, Detector] = {}
+        self.desk = city.desk()
+        self.offsets: dict[tuple[str, int], int] = defaultdict(int)
+        self.summary = Summary()
+        self.waiting: dict[tuple[str, int], list[Fed]] = {}
+        self.clock_ms: int | None = None
+        self.ticked_ms = 0
+
+    def run(self, lines: Iterable[RecordedLine], *, drain_ms: int = 0) -> Iterator[RecordedLine]:
+        """Everything that would be published, as a recording. After the last line the clock goes on for `drain_ms`."""
+        for line in lines:
+            yield from self._until(line.timestamp_ms)
+            if line.topic is not None:
+                self._hold(line)
+        if self.clock_ms is not None:
+            end_ms = self.clock_ms + drain_ms
+            yield from self._stamped(self._flush())
+            while self.ticked_ms + TICK_MS <= end_ms:
+                yield from self._tick()
+
+    # the clock
+
+    def _until(self, at_ms: int) -> Iterator[RecordedLine]:
+        """Move the clock to `at_ms`; it never goes back."""
+        if self.clock_ms is None:
+            self.clock_ms, self.ticked_ms = at_ms, at_ms - at_ms % TICK_MS
+        if at_ms // SLICE_MS > self.clock_ms // SLICE_MS:
+            yield from self._stamped(self._flush())
+            while self.ticked_ms + TICK_MS <= at_ms:
+                yield from self._tick()
+        self.clock_ms = max(self.clock_ms, at_ms)
+
+    def _tick(self) -> Iterator[RecordedLine]:
+        self.ticked_ms += TICK_MS
+        self.clock_ms = max(self.clock_ms or 0, self.ticked_ms)
+        now_us = self.ticked_ms * 1000
+        messages: list[Message] = []
+        for partition in sorted(self.detectors):
+            told = detection_messages(self.detectors[partition].advance(now_us), self.city.centre)
+            messages += told + self._to_desk("detections", told)
+        messages += self._desk(self.desk.advance(now_us))
+        messages += self._crews_turn(now_us)
+        yield from self._stamped(messages)
+
+    def _stamped(self, messages: Sequence[Message]) -> Iterator[RecordedLine]:
+        for m in messages:
+            self.summary.published[m.topic] += 1
+            yield RecordedLine(m.topic, m.key.encode(), self.clock_ms or 0, m.value, (("ce_id", m.id.encode()),))
+
+    # records
+
+    def _hold(self, line: RecordedLine) -> None:
+        """Put a line where its slice is gathered, on the partition a producer would choose."""
+        assert line.topic is not None
+        self.summary.records += 1
+        if line.topic in DETECTOR_TOPICS:
+            chosen = line.partition
+            partition = chosen if chosen is not None else partition_for(line.key or b"", self.partitions)
+        elif line.topic in DESK_TOPICS:
+            partition = CENTRE_PARTITION
+        else:
+            self.summary.unread[line.topic] += 1
+            return
+        place = (line.topic, partition)
+        record = Fed(self.offsets[place], line.timestamp_ms, line.key, line.value, line.headers)
+        self.offsets[place] += 1
+        self.waiting.setdefault(place, []).append(record)
+
+    def _flush(self) -> list[Message]:
+        """Feed what the slice gathered: Detectors first, then what the Desk reads itself."""
+        waiting, self.waiting = self.waiting, {}
+        messages: list[Message] = []
+        for (topic, partition), records in sorted(waiting.items()):
+            if topic in DETECTOR_TOPICS:
+                messages += self._detect(topic, partition, records)
+        for (topic, _), records in sorted(waiting.items()):
+            if topic not in DETECTOR_TOPICS:
+                messages += self._feed_desk(topic, records)
+        return messages
+
+    def _detect(self, topic: str, partition: int, records: list[Fed]) -> list[Message]:
+        detector = self.detectors.get(partition)
+        if detector is None:
+            detector = self.detectors[partition] = self.city.detector(partition)
+        outcome = detector.feed(topic, records)
+        self.summary.bins.update(
+            used=outcome.used,
+            filtered=outcome.filtered,
+            duplicate=outcome.duplicate,
+            late=len(outcome.late),
+            dead=len(outcome.dead),
+        )
+        messages = lane_messages(outcome, records, topic, partition, self.city.centre, self.city.dead_letter_key)
+        return messages + self._to_desk("detections", [m for m in messages if m.topic == "detections"])
+
+    # the Desk
+
+    def _to_desk(self, topic: str, messages: Sequence[Message]) -> list[Message]:
+        place = (topic, CENTRE_PARTITION)
+        records = []
+        for m in messages:
+            records.append(Fed(self.offsets[place], self.clock_ms or 0, m.key.encode(), m.value))
+            self.offsets[place] += 1
+        return self._feed_desk(topic, records) if records else []
+
+    def _feed_desk(self, topic: str, records: list[Fed]) -> list[Message]:
+        outcome = self.desk.feed(topic, records)
+        if topic not in ("detections", "dispatch.feedback", "commands"):
+            self.summary.bins.update({name: n for name, n in outcome.counts.items() if n})
+        key = self.city.dead_letter_key
+        return self._desk(outcome) + dead_messages(outcome.failures, records, topic, CENTRE_PARTITION, key)
+
+    def _desk(self, outcome: DeskOutcome) -> list[Message]:
+        for output in outcome.outputs:
+            if isinstance(output.value, Incident):
+                self.summary.newest[output.value.incident_id] = output.value
+        if self.crews is not None:
+            self.crews.see(outcome.outputs)
+        return desk_messages(outcome.outputs)
+
+    def _crews_turn(self, now_us: int) -> list[Message]:
+        if self.crews is None:
+            return []
+        messages: list[Message] = []
+        for topic, key, value in self.crews.advance(now_us):
+            answer = Message(topic, key, value, "")
+            messages += self._to_desk(topic, [answer])
+        return messages
