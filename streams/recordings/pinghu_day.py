@@ -101,6 +101,8 @@ class Claim:
     window_s: tuple[float, float] | None = None
     """For devices and segments: when the condition holds, to the next reading."""
     tickets: tuple[str, ...] = ()
+    outcome: str | None = None
+    """Where the shipped rules should take it: `case`, or `withdrawn` when it leaves in the grace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class Scene:
     start_ms: int
     length_s: int
     share: float
-    """Of the morning's traffic."""
+    """How much of `hourly_flow` drives."""
     halts: list[Halt]
     buses: list[BusLine]
     limits: list[Limit]
@@ -257,7 +259,7 @@ def morning(seed: int) -> Scene:
             540,
             "12345",
             "report",
-            "设施损坏",
+            "井盖破损",
             "三港路中段路边一只窨井盖翘起来了，很危险",
             "三港路中段西侧",
             "13800000044",
@@ -289,7 +291,7 @@ def morning(seed: int) -> Scene:
             640,
             "12345",
             "complaint",
-            "噪音",
+            "噪音扰民",
             "体育路小区旁边工地清早就开始施工，噪音很大",
             "体育路新华路口以北",
             "13800000047",
@@ -356,6 +358,7 @@ def morning(seed: int) -> Scene:
             "illegal_parking_left_in_grace",
             "illegal-parking",
             "reminded at two minutes, leaves at three: withdrawn",
+            outcome="withdrawn",
             zone="no-parking/sangang-road-m",
             by_tracks=("leaver-a",),
         ),
@@ -524,7 +527,7 @@ def morning(seed: int) -> Scene:
         name="pinghu",
         start_ms=1_772_406_600_000,
         length_s=length,
-        share=1.0,
+        share=1.3,
         halts=halts,
         buses=buses,
         limits=limits,
