@@ -1,0 +1,129 @@
+"""What the Desk keeps of one incident. Plain values only: it is what a snapshot holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from models.detections import Evidence
+from models.incidents import Condition, State
+
+KEPT_HISTORY = 100  # entries of one incident: a busy case has 20 to 30; the first one is never dropped
+KEPT_EVIDENCE = 8  # references of one incident: what a person looks at before closing; the first three stay
+KEPT_PARTS = 500  # detections of one incident; beyond it the oldest that have cleared are forgotten
+SHOWN_DETECTIONS = 20  # ids in a published incident, the newest: `count` has the whole number
+
+
+class Part(msgspec.Struct):
+    """One detection inside an incident. All times are event times."""
+
+    detection_id: str
+    rule: str
+    zone: str | None
+    key: dict[str, str]
+    opened_us: int
+    last_us: int
+    condition: Condition
+    never_clears: bool
+    coverage: float
+    cleared_us: int | None = None
+    stages: list[str] = []
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A line of an incident's history."""
+
+    at_us: int
+    what: str
+    state: State
+    by: str | None = None
+
+
+class Dossier(msgspec.Struct):
+    incident_id: str
+    type: str
+    severity: str
+    life_safety: bool
+    rule: str | None
+    zone: str | None
+    area: str | None
+    lon: float | None
+    lat: float | None
+    error_m: float | None
+    place_zh: str
+    place_en: str
+    opened_us: int
+    """Event time of the detection or ticket that opened it."""
+    first_us: int
+    """Earliest opening event time of its parts: where the merge window starts."""
+    state: State = State.SUSPECTED
+    revision: int = 0
+    reason: str = ""
+    changed_us: int = 0
+    condition: Condition = Condition.UNKNOWN
+    cleared_us: int | None = None
+    coverage: float | None = None
+    exercise: bool = False
+    sources: list[str] = []
+    parts: dict[str, Part] = {}
+    tickets: list[str] = []
+    callers: list[str] = []
+    count: int = 0
+    merged_into: str | None = None
+    external_refs: list[str] = []
+    evidence: list[Evidence] = []
+    values: dict[str, Any] = {}
+    """What the message may name: the newest values of the opening detection."""
+    # dispatch
+    department: str | None = None
+    order_seq: int = 0
+    order_id: str | None = None
+    order_reason: str = ""
+    unit_id: str | None = None
+    issued_us: int = 0
+    accept_by_us: int | None = None
+    resolve_by_us: int | None = None
+    clock: str = "urgent"
+    returned_by: list[str] = []
+    accept_retried: bool = False
+    reworks: int = 0
+    # verification
+    handled_us: int | None = None
+    inconclusive: bool = False
+    passed: bool = False
+    # severity
+    escalated: int = 0
+    """How many of the rule's timed escalations have been taken."""
+    raised_by_count: bool = False
+    # the rest
+    ended_us: int | None = None
+    timers: dict[str, int] = {}
+    """Kind of timer → when it is due. What is not here is not due, whatever the heap still holds."""
+    history: list[Entry] = []
+    history_dropped: int = 0
+
+    def note(self, at_us: int, what: str, by: str | None = None) -> None:
+        """A line in the history; of too many, the second-oldest goes."""
+        self.history.append(Entry(at_us, what, self.state, by))
+        if len(self.history) > KEPT_HISTORY:
+            del self.history[1]
+            self.history_dropped += 1
+
+    def add_evidence(self, found: list[Evidence]) -> None:
+        for piece in found:
+            if piece not in self.evidence:
+                self.evidence.append(piece)
+                if len(self.evidence) > KEPT_EVIDENCE:
+                    del self.evidence[3]
+
+    def add_source(self, topic: str) -> bool:
+        if topic in self.sources:
+            return False
+        self.sources.append(topic)
+        return True
+
+    def order_ids(self) -> list[str]:
+        from models.ids import content_id
+
+        return [content_id("o", self.incident_id, n) for n in range(1, self.order_seq + 1)]

@@ -1,0 +1,121 @@
+"""What the Desk asks of the map: names, areas, units. The shell hands in the atlas; tests hand in `Sites`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import cos, hypot, radians
+from typing import NamedTuple, Protocol
+
+from geo.atlas import Atlas
+from models.columns import Batch
+from models.decode import Decoded
+from models.detections import Text
+from models.observations import DecodeFailure
+
+METRES_PER_DEGREE = 111_195.0
+
+
+class Unit(Protocol):
+    """A unit of the registry; `lon, lat` is its base."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def department(self) -> str: ...
+    @property
+    def skills(self) -> Sequence[str]: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def lon(self) -> float: ...
+    @property
+    def lat(self) -> float: ...
+
+
+class Located(NamedTuple):
+    """A decoded batch in WGS-84, the area of each row, and all failures, decoding's included, in order of records."""
+
+    batch: Batch
+    areas: Sequence[str | None]
+    failures: Sequence[DecodeFailure]
+
+
+class Places(Protocol):
+    """Where things are and what they are called."""
+
+    @property
+    def units(self) -> Sequence[Unit]: ...
+    def zone_name(self, path: str) -> Text | None: ...
+    def segment_name(self, segment_id: str) -> Text | None: ...
+    def device_owner(self, device_id: str) -> str | None:
+        """In clear: to be masked before it goes anywhere."""
+
+    def locate(self, decoded: Decoded, keys: Sequence[bytes | None]) -> Located: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """A unit, plainly."""
+
+    id: str
+    department: str
+    lon: float
+    lat: float
+    capacity: int = 1
+    skills: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """Places from plain mappings; every position is WGS-84 and in one area."""
+
+    units: Sequence[Unit] = ()
+    zones: Mapping[str, Text] = field(default_factory=dict)
+    segments: Mapping[str, Text] = field(default_factory=dict)
+    owners: Mapping[str, str] = field(default_factory=dict)
+    area: str | None = None
+
+    def zone_name(self, path: str) -> Text | None:
+        return self.zones.get(path)
+
+    def segment_name(self, segment_id: str) -> Text | None:
+        return self.segments.get(segment_id)
+
+    def device_owner(self, device_id: str) -> str | None:
+        return self.owners.get(device_id)
+
+    def locate(self, decoded: Decoded, keys: Sequence[bytes | None]) -> Located:
+        return Located(decoded.batch, [self.area] * len(decoded.batch), decoded.failures)
+
+
+class OnAtlas:
+    """Places as the city's atlas and registry know them."""
+
+    def __init__(self, atlas: Atlas) -> None:
+        self._atlas = atlas
+        self._zones = {zone.path: zone.name for zone in atlas.zones}
+        self.units: Sequence[Unit] = () if atlas.registry is None else tuple(atlas.registry.units.values())
+
+    def zone_name(self, path: str) -> Text | None:
+        return self._zones.get(path)
+
+    def segment_name(self, segment_id: str) -> Text | None:
+        segment = None if self._atlas.registry is None else self._atlas.registry.segments.get(segment_id)
+        return None if segment is None else segment.name
+
+    def device_owner(self, device_id: str) -> str | None:
+        device = None if self._atlas.registry is None else self._atlas.registry.devices.get(device_id)
+        return None if device is None else device.owner
+
+    def locate(self, decoded: Decoded, keys: Sequence[bytes | None]) -> Located:
+        placed = self._atlas.place(decoded, keys, accept_unregistered=True)
+        areas = [placed.areas.at(row) for row in range(len(placed.batch))]
+        failures = sorted([*decoded.failures, *placed.failures], key=lambda failure: failure.record)
+        return Located(placed.batch, areas, failures)
+
+
+def metres_between(lon_a: float, lat_a: float, lon_b: float, lat_b: float) -> float:
+    """Metres between two points some kilometres apart at most, in a plane at their mean latitude."""
+    east = (lon_a - lon_b) * cos(radians((lat_a + lat_b) / 2))
+    return hypot(east, lat_a - lat_b) * METRES_PER_DEGREE
