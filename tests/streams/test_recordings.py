@@ -361,6 +361,22 @@ def test_an_illegal_parker_stands_in_its_zone_all_the_time(entry: Json) -> None:
     assert gone > 240_000, "it has left well before the end"
 
 
+def test_no_illegal_parker_can_be_taken_for_a_queue() -> None:
+    """Within 12 m of it hardly anybody else stands: a rule that spares queues must not spare it."""
+    standing: dict[tuple[str, int], list[Sight]] = defaultdict(list)
+    for track in tracks("pinghu").values():
+        for s in track:
+            if s.kind in MOTOR and s.speed_mps is not None and s.speed_mps < STANDING_MPS:
+                standing[s.sensor_id, s.frame_ms].append(s)
+    for entry in told("pinghu", rule="illegal-parking"):
+        run = longest_stand(tracks("pinghu")[keys_of(entry)[0]])
+        beside = sum(
+            any(o.track_id != s.track_id and apart(o.at, s.at) < 12 for o in standing[s.sensor_id, s.frame_ms])
+            for s in run
+        )
+        assert beside < 0.05 * len(run)
+
+
 def test_the_stall_stands_in_a_core_zone_in_trade_hours() -> None:
     (entry,) = told("pinghu", rule="street-vendor")
     run = longest_stand(tracks("pinghu")[keys_of(entry)[0]])
