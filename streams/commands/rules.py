@@ -1,0 +1,42 @@
+"""`zhinao rules check`."""
+
+from pathlib import Path
+
+import click
+
+from streams.commands.findings import CHECKED_PATH, counted, report
+
+
+@click.group()
+def rules() -> None:
+    """规则工具 / The rule authors' tools."""
+
+
+@rules.command()
+@click.argument("paths", metavar="[PATH]...", nargs=-1, type=CHECKED_PATH)
+@click.option("--json", "as_json", is_flag=True, help="The problems as a list, instead of text.")
+def check(paths: tuple[Path, ...], as_json: bool) -> int:
+    """检查规则文件 / Check rules in YAML files and folders; without PATH those of the settings.
+
+    All problems of all files at once, each with its place, its code and how to mend it. Zones, types and departments
+    that rules name are looked up in the zones and tables of the settings.
+    """
+    from models.privacy import Tokens
+    from models.problems import failed
+    from rules.tables.load import read_tables
+    from streams.city import read_rules, read_zone_files
+    from streams.settings import Settings
+
+    settings = Settings.read()
+    zones, wrong_zones = read_zone_files(settings.zones)
+    tables, _ = read_tables(settings.tables)
+    tokens = Tokens(settings.token_key.get_secret_value().encode())
+    bundle, problems = read_rules(paths or settings.rules, zones, tables, tokens)
+    notes = []
+    if failed(wrong_zones):
+        notes.append("zones have errors of their own, see: zhinao zones check")
+    if tables is None:
+        notes.append("checked without tables, which have errors of their own, see: zhinao tables check")
+    checked = "rules" if bundle is None else counted(len(bundle.rules), "rule")
+    code = report(problems, checked, as_json=as_json, note="\n".join(notes) or None)
+    return 1 if notes else code
