@@ -1,0 +1,268 @@
+"""Every problem the language can report, by code. E1: how it is written. E2: what it names. E3: what it means.
+W: it loads, and is probably not what was meant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One kind of mistake: a title in both languages; what it leads to, and how to mend it."""
+
+    title: str
+    zh: str
+    explanation: str
+
+
+CODES: dict[str, Code] = {
+    # -- how it is written
+    "E100": Code(
+        "not YAML", "不是合法的 YAML",
+        "The file is no YAML document; nothing in it can be checked before that is mended.",
+    ),
+    "E101": Code(
+        "cannot be read", "文件无法读取",
+        "The path does not exist or cannot be opened.",
+    ),
+    "E102": Code(
+        "not UTF-8", "不是 UTF-8 编码",
+        "Rule files are UTF-8 text without control characters.",
+    ),
+    "E103": Code(
+        "too large", "文件过大",
+        "A rule file has at most 2 MB.",
+    ),
+    "E104": Code(
+        "nested too deep", "嵌套过深",
+        "Values nest at most 40 levels deep.",
+    ),
+    "E105": Code(
+        "tab", "含有制表符",
+        "Tabs look like spaces and are not; indent with spaces.",
+    ),
+    "E106": Code(
+        "anchor, alias or merge key", "不允许锚点、别名或合并键",
+        "What a rule says stands in the rule. Share through lists, macros and params.",
+    ),
+    "E107": Code(
+        "tag", "不允许标签",
+        "Types come from the key, never from a tag such as !!int.",
+    ),
+    "E108": Code(
+        "more than one document", "多个文档",
+        "A file holds one document; write a second file.",
+    ),
+    "E109": Code(
+        "too many problems", "问题过多",
+        "Checking of this file ended early; mend the first ones.",
+    ),
+    "E110": Code(
+        "repeated key", "键重复",
+        "Of two equal keys YAML keeps the last in silence; here it is refused.",
+    ),
+    "E111": Code(
+        "unknown key", "未知的键",
+        "A key the language does not have would be ignored in silence; here it is refused.",
+    ),
+    "E112": Code(
+        "missing key", "缺少键",
+        "The clause means nothing without this key.",
+    ),
+    "E113": Code(
+        "wrong type", "类型错误",
+        "The key expects another type of value.",
+    ),
+    "E114": Code(
+        "value not allowed", "取值不允许",
+        "The key takes one of a closed list of values, or a number within limits.",
+    ),
+    "E115": Code(
+        "not a duration", "不是时长",
+        "A duration is a number with ms, s, m, h or d: 90s, 3m, 1.5h.",
+    ),
+    "E116": Code(
+        "not a length", "不是长度",
+        "A length is a number with mm, cm, m or km: 12m, 1.5km.",
+    ),
+    "E117": Code(
+        "not a percentage", "不是百分数",
+        "A percentage is a number with %: 80%.",
+    ),
+    "E118": Code(
+        "number out of range", "数字超出范围",
+        "The number has too many digits or is not finite.",
+    ),
+    "E119": Code(
+        "bad name", "名称不合规",
+        "Names are lower-case letters, digits, hyphens and underscores, beginning with a letter.",
+    ),
+    "E120": Code(
+        "not exactly one primitive", "detect 下必须恰有一个键",
+        "A rule has exactly one key under detect.",
+    ),
+    "E121": Code(
+        "unknown version", "语言版本未知",
+        "This program reads version 1 of the language.",
+    ),
+    "E122": Code(
+        "bad period", "时段不合规",
+        "A period is HH:MM-HH:MM, the end not included; 24:00 is allowed as an end.",
+    ),
+    "E123": Code(
+        "bad zone pattern", "区域通配不合规",
+        "A zone pattern is kind/id, each part with * for anything.",
+    ),
+    "E124": Code(
+        "bad date", "日期不合规",
+        "A date is YYYY-MM-DD, the whole day included, or never.",
+    ),
+    "E130": Code(
+        "expression cannot be read", "表达式无法解析",
+        "The text is no expression of the language.",
+    ),
+    "E131": Code(
+        "expression too large", "表达式过大",
+        "An expression has at most 2000 characters, 24 levels and 256 parts, macros included.",
+    ),
+    "E132": Code(
+        "kinds do not fit", "类型不匹配",
+        "Numbers, flags and texts are never compared with each other.",
+    ),
+    "E133": Code(
+        "unit does not fit", "单位不匹配",
+        "The unit is unknown, or measures something else than the field.",
+    ),
+    "E134": Code(
+        "wrong arguments", "函数参数错误",
+        "The function takes other arguments.",
+    ),
+    "E135": Code(
+        "bad pattern", "正则表达式不合规",
+        "Patterns are RE2: no look-around, no back-references.",
+    ),
+    "E136": Code(
+        "macro calls itself", "宏循环引用",
+        "Macros expand to text; one that contains itself would never end.",
+    ),
+    "E140": Code(
+        "bad message template", "消息模板不合规",
+        "A place-holder is {field} or {field|filter}; {{ and }} are braces.",
+    ),
+    "E190": Code(
+        "not built yet", "尚未实现",
+        "The clause belongs to the language and this version cannot run it.",
+    ),
+    # -- what it names
+    "E201": Code(
+        "unknown stream", "未知的数据流",
+        "No input topic has this name.",
+    ),
+    "E202": Code(
+        "unknown field", "未知的字段",
+        "The stream has no such field.",
+    ),
+    "E203": Code(
+        "unknown list", "未知的列表",
+        "The file's lists do not have it.",
+    ),
+    "E204": Code(
+        "unknown macro", "未知的宏",
+        "The file's macros do not have it.",
+    ),
+    "E205": Code(
+        "unknown calendar", "未知的日历",
+        "The file's calendars do not have it.",
+    ),
+    "E206": Code(
+        "unknown param", "未知的参数",
+        "The rule's params do not have it, or it is used where no override could change it.",
+    ),
+    "E207": Code(
+        "unknown zone", "未知的区域",
+        "The pattern selects no zone; the rule would watch nothing there.",
+    ),
+    "E208": Code(
+        "unknown type code", "未知的事件类型代码",
+        "The code is not in rules/tables/types.yaml.",
+    ),
+    "E209": Code(
+        "unknown department", "未知的部门",
+        "The department is not in the table of departments.",
+    ),
+    "E210": Code(
+        "unknown function", "未知的函数",
+        "Expressions have a fixed table of functions.",
+    ),
+    "E211": Code(
+        "unknown filter", "未知的过滤器",
+        "Message place-holders have a fixed table of filters.",
+    ),
+    "E212": Code(
+        "no holiday table", "缺少节假日表",
+        "The calendar asks for public holidays and no table of them is at hand.",
+    ),
+    "E213": Code(
+        "unknown time zone", "未知的时区",
+        "The name is not in the time zone database.",
+    ),
+    # -- what it means
+    "E301": Code(
+        "must be longer than nothing", "时长必须大于零",
+        "A duration of zero would hold at once or never.",
+    ),
+    "E302": Code(
+        "stage before the condition", "阶段早于条件成立",
+        "The condition cannot be there that early, so the stage could never be reached on time.",
+    ),
+    "E303": Code(
+        "rule id used twice", "规则编号重复",
+        "Incidents name their rule by its id; two rules cannot share one.",
+    ),
+    "E304": Code(
+        "lateness set twice", "延迟设置冲突",
+        "A topic has one lateness, whatever file it is read for.",
+    ),
+    "E305": Code(
+        "personal data unmasked", "个人信息未脱敏",
+        "Messages leave the house; a tokenised field appears in them with |mask only.",
+    ),
+    "E306": Code(
+        "stages out of order", "阶段顺序错误",
+        "Stages follow one another in time.",
+    ),
+    "E307": Code(
+        "zone without zones", "未选择区域",
+        "Only a rule with zones has a zone.",
+    ),
+    "E308": Code(
+        "token looked into", "令牌字段不可取内容",
+        "Of a tokenised field only equality is known; its text is not there.",
+    ),
+    "E309": Code(
+        "override changes nothing", "覆盖项没有内容",
+        "An override has set, severity or both.",
+    ),
+    "E310": Code(
+        "open and close overlap", "开启与关闭条件重叠",
+        "A value that opens and closes at once would flap with every reading.",
+    ),
+    # -- probably not meant
+    "W401": Code(
+        "open and close meet", "开启与关闭条件之间无间隔",
+        "Without a gap between the two levels a value at the border opens and closes in turns.",
+    ),
+    "W402": Code(
+        "unit kept as written", "单位未换算",
+        "The field carries no unit; the number is compared as it stands.",
+    ),
+    "W403": Code(
+        "no owner", "规则无负责人",
+        "Nobody is named who answers for the rule.",
+    ),
+    "W801": Code(
+        "owner unmasked", "设备所有人未脱敏",
+        "A device's owner may be a person.",
+    ),
+}

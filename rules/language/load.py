@@ -1,0 +1,178 @@
+"""Rule files → a checked `Bundle` and every problem of all of them in one run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.problems import Place, Problem, failed, in_order
+from rules.language.calendars import WeekCalendar
+from rules.language.clauses import Clause, Here, shown
+from rules.language.findings import File, TooMany, quoted
+from rules.language.model import Bundle, Rule
+from rules.language.rule import read_rule
+from rules.language.schema import FILE, VERSION
+from rules.language.shared import Context, Shared, read_shared
+from rules.language.source import MapNode, Node, ScalarNode, compose
+
+__all__ = ["Context", "SourceFile", "load_rules", "missing_years", "read_sources"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A rule file's bytes under the name that problems show. `missing`: why it could not be read."""
+
+    name: str
+    data: bytes
+    missing: str | None = None
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What one file gave."""
+
+    file: File
+    rules: list[Rule]
+    shared: Shared | None = None
+
+
+def load_rules(sources: Sequence[SourceFile], context: Context) -> tuple[Bundle | None, list[Problem]]:
+    """All rules of all files, checked together. The bundle is None when one of the problems is an error."""
+    ordered = sorted(sources, key=lambda source: source.name)
+    loaded = [load_file(source, context) for source in ordered]
+    check_ids(loaded)
+    lateness_us = common_lateness(loaded)
+    problems = in_order(problem for one in loaded for problem in one.file.problems)
+    if failed(problems):
+        return None, problems
+    rules = tuple(rule for one in loaded for rule in one.rules)
+    return Bundle(rules, lateness_us, digest(ordered)), problems
+
+
+def read_sources(paths: Iterable[str | Path]) -> list[SourceFile]:
+    """The rule files among these files and below these folders, in order of their names; tests are left out.
+
+    The only function of the language that opens files. What cannot be read becomes a problem when it is loaded.
+    """
+    found: dict[str, SourceFile] = {}
+    for given in paths:
+        path = Path(given)
+        for file in sorted(below(path)) if path.is_dir() else [path]:
+            found[str(file)] = read_source(file)
+    return [found[name] for name in sorted(found)]
+
+
+def below(folder: Path) -> Iterable[Path]:
+    for suffix in ("yaml", "yml"):
+        for file in folder.rglob(f"*.{suffix}"):
+            if file.is_file() and not file.stem.endswith("_test"):
+                yield file
+
+
+def read_source(path: Path) -> SourceFile:
+    try:
+        return SourceFile(str(path), path.read_bytes())
+    except OSError as why:
+        return SourceFile(str(path), b"", missing=(why.strerror or "it cannot be read").lower())
+
+
+def missing_years(bundle: Bundle, years: Iterable[int]) -> tuple[int, ...]:
+    """Of these years those for which a calendar in use lacks public holidays; there it goes by the plain week."""
+    wanted = tuple(years)
+    calendars = (calendar for rule in bundle.rules for calendar in calendars_of(rule))
+    return tuple(sorted({year for calendar in calendars for year in calendar.missing_years(wanted)}))
+
+
+def calendars_of(rule: Rule) -> Iterable[WeekCalendar]:
+    used = [rule.active, *(v.applies.calendar for v in rule.variants if v.applies is not None)]
+    return (calendar for calendar in used if isinstance(calendar, WeekCalendar))
+
+
+# -- one file ----------------------------------------------------------------------------------------------------------
+
+
+def load_file(source: SourceFile, context: Context) -> Loaded:
+    loaded = Loaded(File(source.name), [])
+    if source.missing is not None:
+        loaded.file.add("E101", f"{quoted(source.name)} cannot be read: {source.missing}", (1, 1, 1))
+        return loaded
+    try:
+        root = compose(loaded.file, source.data)
+        if root is not None or not loaded.file.problems:
+            read_file(root, loaded, context)
+    except TooMany:
+        pass
+    return loaded
+
+
+def read_file(root: Node | None, loaded: Loaded, context: Context) -> None:
+    if root is None:
+        loaded.file.add("E112", "the file is empty", (1, 1, 1), hint="a rule file begins with version: 1")
+        return
+    top = Clause.read(Here(loaded.file, root), FILE)
+    if not isinstance(root, MapNode):
+        return
+    check_version(top)
+    loaded.shared = read_shared(top, context)
+    for number, item in enumerate(top.items("rules"), 1):
+        rule = read_rule(Here(loaded.file, item.node, (rule_label(item.node, number),)), loaded.shared)
+        if rule is not None:
+            loaded.rules.append(rule)
+
+
+def check_version(top: Clause) -> None:
+    here = top.get("version")
+    if here is None:
+        return
+    version = here.node.value if isinstance(here.node, ScalarNode) else None
+    if version is True or version != VERSION:
+        here.problem("E121", f"version {shown(here.node)} of the language is not known", f"write version: {VERSION}")
+
+
+def rule_label(node: Node, number: int) -> str:
+    entry = node.entries.get("id") if isinstance(node, MapNode) else None
+    if entry is not None and isinstance(entry.value, ScalarNode) and isinstance(entry.value.value, str):
+        return f"rule {quoted(entry.value.value)}"
+    return f"rule #{number}"
+
+
+# -- across files ------------------------------------------------------------------------------------------------------
+
+
+def check_ids(loaded: Sequence[Loaded]) -> None:
+    first: dict[str, Place] = {}
+    for one in loaded:
+        for rule in one.rules:
+            before = first.setdefault(rule.id, rule.place)
+            if rule.id and before is not rule.place:
+                at = rule.place
+                message = f"rule id {quoted(rule.id)} is used twice (first at {before.file}:{before.line})"
+                note(one.file, "E303", message, (at.line, at.column, at.length), (f'rule "{rule.id}"', "id"))
+
+
+def common_lateness(loaded: Sequence[Loaded]) -> dict[str, int]:
+    found: dict[str, tuple[int, Here]] = {}
+    for one in loaded:
+        for topic, (lateness_us, here) in (one.shared.lateness if one.shared else {}).items():
+            before = found.setdefault(topic, (lateness_us, here))
+            if before[0] != lateness_us:
+                line = f"{before[1].file.name}:{before[1].node.line}"
+                spot = (here.node.line, here.node.column, len(topic))
+                note(one.file, "E304", f"the lateness of {topic} is set otherwise at {line}", spot, here.path)
+    return {topic: lateness_us for topic, (lateness_us, _) in sorted(found.items())}
+
+
+def note(file: File, code: str, message: str, spot: tuple[int, int, int], path: tuple[str, ...]) -> None:
+    with suppress(TooMany):
+        file.add(code, message, spot, path=path)
+
+
+def digest(sources: Sequence[SourceFile]) -> str:
+    """Of the files' bytes, in order of their names; a byte moved from one file to the next changes it."""
+    whole = hashlib.blake2b(digest_size=16)
+    for source in sources:
+        whole.update(hashlib.blake2b(source.data, digest_size=16).digest())
+    return whole.hexdigest()

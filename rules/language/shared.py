@@ -1,0 +1,198 @@
+"""What the rules of one file share: defaults, lists, macros, calendars; and what the loader is told of the world."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from typing import Any
+
+from models.streams import STREAMS, Field
+from models.times import zone_info
+from rules.language.calendars import DAY_WORDS, HolidayTable, WeekCalendar, parse_period
+from rules.language.checking import ListValue, Names, Tokens
+from rules.language.clauses import Clause, Here, check_name, shown, text_of
+from rules.language.findings import did_you_mean, quoted
+from rules.language.schema import CALENDAR, DEFAULTS, OWNER
+from rules.language.source import ListNode, MapNode, ScalarNode
+from rules.language.syntax import BadSyntax, Tree, parse
+
+TIMEZONE = "Asia/Shanghai"
+HOLIDAY_TABLE = "cn_public"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What rules are checked against. None: that part is not checked.
+
+    zone_paths    every zone as `kind/id`
+    types         the codes of rules/tables/types.yaml
+    departments   the codes of the table of departments
+    holidays      which days are worked; needed by calendars with `holidays: cn_public`
+    tokens        (field, clear text) → token, for texts compared with a tokenised field; None compares them as written
+    """
+
+    zone_paths: Sequence[str] | None = None
+    types: Mapping[str, Any] | None = None
+    departments: Collection[str] | None = None
+    holidays: HolidayTable | None = None
+    tokens: Tokens | None = None
+
+
+@dataclass(slots=True)
+class Shared:
+    """Of one file."""
+
+    context: Context
+    zone: tzinfo = UTC
+    zone_name: str = TIMEZONE
+    owner: str = ""
+    lateness: dict[str, tuple[int, Here]] = field(default_factory=dict)
+    lists: dict[str, tuple[ListValue, ...]] = field(default_factory=dict)
+    macros: dict[str, Tree | None] = field(default_factory=dict)
+    calendars: dict[str, WeekCalendar] = field(default_factory=dict)
+
+    def names(self, stream: str, fields: Mapping[str, Field]) -> Names:
+        return Names(
+            stream, fields, self.zone, self.zone_name, self.lists, self.macros, tokens=self.context.tokens
+        )
+
+
+def read_shared(top: Clause, context: Context) -> Shared:
+    """All of a file but its rules."""
+    shared = Shared(context)
+    defaults = top.clause("defaults", DEFAULTS)
+    read_timezone(defaults, shared)
+    if defaults is not None:
+        shared.owner = read_owner(defaults, context) or ""
+        read_lateness(defaults, shared)
+    for name, here in named(top, "lists"):
+        shared.lists[name] = read_list(here)
+    for name, here in named(top, "macros"):
+        shared.macros[name] = read_macro(here)
+    for name, here in named(top, "calendars"):
+        shared.calendars[name] = read_calendar(name, here, shared)
+    return shared
+
+
+def named(top: Clause, key: str) -> list[tuple[str, Here]]:
+    """The entries of a mapping whose keys are names the author chose."""
+    here = top.get(key)
+    if here is None:
+        return []
+    if not isinstance(here.node, MapNode):
+        here.problem("E113", f'"{key}" must be a mapping of names, not {shown(here.node)}')
+        return []
+    for written in here.node.entries.values():
+        check_name(here.at(written.key), written.key.text)
+    return [(name, here.at(entry.value, name)) for name, entry in here.node.entries.items()]
+
+
+def read_timezone(defaults: Clause | None, shared: Shared) -> None:
+    name = TIMEZONE if defaults is None else defaults.text("timezone", TIMEZONE)
+    try:
+        shared.zone, shared.zone_name = zone_info(name), name
+    except (KeyError, ValueError, OSError):
+        here = defaults.get("timezone") if defaults is not None else None
+        if here is not None:
+            here.problem("E213", f"time zone {quoted(name)} is not known", f'for example "{TIMEZONE}"')
+
+
+def read_owner(clause: Clause, context: Context) -> str | None:
+    """The department that answers; `contact` is for people."""
+    owner = clause.clause("owner", OWNER)
+    if owner is None:
+        return None
+    owner.text("contact", "")
+    return read_department(owner, context)
+
+
+def read_department(clause: Clause, context: Context) -> str | None:
+    name = clause.text("department", None)
+    known = context.departments
+    if name is not None and known is not None and name not in known:
+        here = clause.get("department")
+        assert here is not None
+        here.problem("E209", f"department {quoted(name)} is not defined", did_you_mean(name, known))
+    return name
+
+
+def read_lateness(defaults: Clause, shared: Shared) -> None:
+    here = defaults.get("lateness")
+    if here is None:
+        return
+    if not isinstance(here.node, MapNode):
+        here.problem("E113", f'"lateness" must be a mapping of streams, not {shown(here.node)}')
+        return
+    reader = Clause(here, DEFAULTS, None, here.node.entries)
+    for topic, (key, _) in here.node.entries.items():
+        if topic not in STREAMS:
+            here.at(key).problem("E201", f"stream {quoted(topic)} is not defined", did_you_mean(topic, STREAMS))
+        lateness_us = reader.duration(topic, None)
+        if lateness_us is not None:
+            shared.lateness[topic] = (lateness_us, here.at(key))
+
+
+def read_list(here: Here) -> tuple[ListValue, ...]:
+    if not isinstance(here.node, ListNode):
+        here.problem("E113", f'"{here.path[-1]}" must be a list, not {shown(here.node)}')
+        return ()
+    values: list[ListValue] = []
+    for item in here.node.items:
+        if not isinstance(item, ScalarNode) or item.value is None:
+            here.at(item).problem("E113", f"a list holds texts or numbers, not {shown(item)}")
+        elif values and is_text(item.value) != is_text(values[0]):
+            here.at(item).problem("E132", f"{shown(item)} does not fit: the list holds {kind_of(values[0])}")
+        else:
+            values.append(item.value)
+    return tuple(values)
+
+
+def is_text(value: ListValue) -> bool:
+    return isinstance(value, str)
+
+
+def kind_of(value: ListValue) -> str:
+    return "texts" if is_text(value) else "numbers"
+
+
+def read_macro(here: Here) -> Tree | None:
+    text = text_of(here, f'macro "{here.path[-1]}"', "an expression")
+    if text is None:
+        return None
+    try:
+        return parse(text)
+    except BadSyntax as why:
+        here.problem_inside(why.code, why.message, why.span, why.hint)
+        return None
+
+
+def read_calendar(name: str, here: Here, shared: Shared) -> WeekCalendar:
+    clause = Clause.read(here, CALENDAR)
+    days = [read_day(item, day) for item, day in clause.texts("days")]
+    periods = [read_period(item, text) for item, text in clause.texts("times")]
+    asked = clause.choice("holidays", (HOLIDAY_TABLE,), None)
+    table = shared.context.holidays if asked else None
+    if asked and table is None:
+        clause.here.at(clause.entries["holidays"].value, "holidays").problem(
+            "E212", f'no table of public holidays is at hand for {quoted(asked)}'
+        )
+    if not asked and {"workday", "holiday"}.intersection(days):
+        days_here = clause.get("days")
+        assert days_here is not None
+        days_here.problem("E212", "workday and holiday need a table of public holidays", f"holidays: {HOLIDAY_TABLE}")
+    whole_day = ((0, 24 * 60),)
+    return WeekCalendar(name, frozenset(days), tuple(p for p in periods if p) or whole_day, shared.zone, table)
+
+
+def read_day(item: Here, day: str) -> str:
+    if day not in DAY_WORDS:
+        item.problem("E114", f"{quoted(day)} is no day", f"known here: {', '.join(DAY_WORDS)}")
+    return day
+
+
+def read_period(item: Here, text: str) -> tuple[int, int] | None:
+    period = parse_period(text)
+    if period is None:
+        item.problem("E122", f"{quoted(text)} is no period", 'for example "07:00-09:30", or "22:00-06:00" for a night')
+    return period
