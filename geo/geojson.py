@@ -134,7 +134,7 @@ def as_features(
         feature = Feature(number, identity, properties, document.get("geometry"), place, snippet)
         if identity is None:
             what = "has no id" if written is None else f"has the id {json.dumps(written, ensure_ascii=False)[:60]}"
-            hint = "give it a member `id` beside `properties`: text of 1 to 128 signs without / * ? [ ] or spaces"
+            hint = "give it a member `id` beside `properties`: text of 1 to 128 signs that a pattern does not use"
             problems.append(feature.problem(codes.no_id, f"the feature {what}, so nothing can name it", hint, at="id"))
             continue
         features.append(feature)
@@ -144,7 +144,7 @@ def as_features(
 def usable_id(written: object) -> str | None:
     if isinstance(written, int) and not isinstance(written, bool):
         written = str(written)
-    if isinstance(written, str) and re.fullmatch(r"[^\s/*?\[\]]{1,128}", written) and written.isprintable():
+    if isinstance(written, str) and re.fullmatch(r"[^\s/*?\[\]{}\\]{1,128}", written) and written.isprintable():
         return written
     return None
 

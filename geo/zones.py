@@ -13,7 +13,7 @@ from typing import Any
 import shapely
 from shapely.geometry import MultiPolygon, Polygon, shape
 
-from geo.geojson import Codes, Feature, as_text, read_features
+from geo.geojson import Codes, Feature, as_text, read_features, usable_id
 from models.detections import Text
 from models.problems import Problem, in_order
 
@@ -80,7 +80,7 @@ def read_zone(feature: Feature) -> tuple[Zone | None, list[Problem]]:
     properties = feature.properties
     kind = properties.get("kind")
     problems: list[Problem] = []
-    if not isinstance(kind, str) or not kind or any(c in "/*?[]" or c.isspace() for c in kind):
+    if not isinstance(kind, str) or usable_id(kind) is None:
         hint = 'give its properties a `kind`, e.g. "no-parking"; rules select kind/id'
         problems.append(
             feature.problem("Z006", "the zone has no usable kind, so no rule can select it", hint, at="kind")

@@ -19,10 +19,11 @@ CACHED_TOKENS = 65_536  # distinct plates and callers a process sees in some hou
 PROVINCES = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
 SEPARATORS = re.compile(r"[\s·•‧∙・.\-_]+")
 PLATE = re.compile(rf"[{PROVINCES}][A-Z][A-Z0-9]{{4,6}}[警学挂使领港澳试超]?")
-PLATE_IN_TEXT = re.compile(
-    rf"[{PROVINCES}]\s?[A-Za-zＡ-Ｚａ-ｚ][·•‧∙・.\-]?\s?[A-Za-zＡ-Ｚａ-ｚ0-9０-９]{{4,6}}[警学挂使领港澳试超]?"
-)
-IDENTITY_IN_TEXT = re.compile(r"(?<!\d)[1-9]\d{16}[\dXxＸｘ](?!\d)")
+HALF_WIDTH = {
+    wide: wide - 0xFEE0 for wide in (*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B), 0xFF0B)
+}
+PLATE_IN_TEXT = re.compile(rf"[{PROVINCES}]\s?[A-Za-z][·•‧∙・.\-]?\s?[A-Za-z0-9]{{4,6}}[警学挂使领港澳试超]?")
+IDENTITY_IN_TEXT = re.compile(r"(?<!\d)[1-9]\d{16}[\dXx](?!\d)")
 PHONE_IN_TEXT = re.compile(
     r"(?<!\d)(?:(?:\+?86|0086)[\s\-]?)?1[3-9]\d[\s\-]?\d{4}[\s\-]?\d{4}(?!\d)"  # mobile
     r"|(?<!\d)[(（]?0\d{2,3}[)）]?[\s\-]?\d{7,8}(?!\d)"  # with an area code
@@ -87,8 +88,9 @@ MASKS = {"plate": mask_plate, "caller": mask_phone}
 
 
 def mask_text(text: str) -> str:
-    """Free text with the identity numbers, phone numbers and plates inside it masked. Names and bare local numbers
-    without an area code are not recognised."""
+    """Free text with the identity numbers, phone numbers and plates inside it masked; wide letters and digits become
+    narrow. Names and bare local numbers without an area code are not recognised."""
+    text = text.translate(HALF_WIDTH)
     text = IDENTITY_IN_TEXT.sub(lambda found: found[0][:6] + "*" * 12, text)
     text = PHONE_IN_TEXT.sub(lambda found: mask_phone(found[0]), text)
     return PLATE_IN_TEXT.sub(lambda found: mask_plate(found[0]), text)
