@@ -9,7 +9,10 @@ RUN pip wheel --no-cache-dir --only-binary :all: --no-deps --require-hashes --wh
 FROM python:3.11-slim
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    PYTHONPATH=/app
+    PYTHONPATH=/app \
+    ZHINAO_STATE_DIR=/var/lib/zhinao/state \
+    ZHINAO_LOG_DIR=/var/lib/zhinao/log \
+    APP_DATADIR=/var/lib/zhinao/faust
 # The hashes were checked when the wheels were fetched.
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-compile --no-index --no-deps /wheels/*.whl \
