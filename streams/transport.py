@@ -284,6 +284,8 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread with a short fetch wait and chunks in place of records."""
 
     consumer: "ChunkConsumer"
+    #: Of the last seek this thread made. Belongs to this thread.
+    seek_number = 0
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -299,33 +301,41 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         active_partitions: AbstractSet[TP] | None,
         timeout: float | None = None,  # noqa: ASYNC109 (Faust's signature)
         max_records: int | None = None,
-    ) -> dict[TP, list[Record]]:
-        if not self.consumer.flow_active or not active_partitions:
-            return {}
+    ) -> Any:
+        """What was fetched, with the number of the seek it was fetched after.
+
+        A call can begin before a rebalance and end after it. What is taken from aiokafka here has moved its position:
+        to drop it later loses it, unless a seek follows. So nothing is taken while the flow is stopped (a seek is coming,
+        or was just made), and the number tells the receiver whether the seek was before or after.
+        """
+        if not active_partitions:
+            return None
         fetcher = consumer._fetcher
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
         limit = self.consumer.flow.max_chunk_records
         until = time.monotonic() + (timeout or 0.0)
         with fetcher._subscriptions.fetch_context():
-            while True:
+            while self.consumer.flow_active:
                 for result in fetcher._records.values():
                     if (records := getattr(result, "_partition_records", None)) is not None:
                         records._consumer_record = _record
-                drained: dict[TP, list[Record]]
+                if fetcher._subscriptions.reassignment_in_progress:
+                    return None  # aiokafka would wait for its end, and then take
                 drained = await fetcher.fetched_records(active_partitions, timeout=0, max_records=limit)
                 wait = until - time.monotonic()
                 if drained or wait <= 0:
-                    return drained
+                    return self.seek_number, drained
                 # aiokafka's own wait would hand over what arrives meanwhile before it could be marked above.
                 waiter = fetcher._create_fetch_waiter()
                 await asyncio.wait([waiter], timeout=wait)
                 if not waiter.done():
                     waiter.cancel()
-                    return {}
+                    return None
                 if fetcher._closed:
-                    return {}
+                    return None
                 waiter.result()
+        return None
 
     async def committed_offsets(self, tps: Collection[TP]) -> dict[TP, int | None]:
         """Committed offsets of partitions, one request for each broker."""
@@ -345,12 +355,13 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         last = await consumer.end_offsets(tps)
         return {tp: (first[tp], last[tp]) for tp in tps}
 
-    async def start_at(self, starts: Mapping[TP, int]) -> None:
+    async def start_at(self, starts: Mapping[TP, int], number: int) -> None:
         """Seek, in the thread that owns the consumer; drops what was fetched ahead."""
-        await self.call_thread(self._start_at, starts)
+        await self.call_thread(self._start_at, starts, number)
 
-    async def _start_at(self, starts: Mapping[TP, int]) -> None:
+    async def _start_at(self, starts: Mapping[TP, int], number: int) -> None:
         consumer = self._ensure_consumer()
+        self.seek_number = number
         for tp, offset in starts.items():
             consumer.seek(driver.ensure_aiokafka_TP(tp), offset)
 
@@ -382,6 +393,7 @@ class ChunkConsumer(driver.Consumer):
         self.flow._consumer = self
         self._something_active = asyncio.Event()
         self._seeking = asyncio.Lock()
+        self._seek_number = 0
         self._heard_s = time.monotonic()
 
     def _new_consumer_thread(self) -> ChunkConsumerThread:
@@ -420,7 +432,8 @@ class ChunkConsumer(driver.Consumer):
         bounds = await self._thread.bounds(tps)
         wanted = await flow.on_assigned(tps) if flow.on_assigned is not None else {}
         starts = {tp: self._start(tp, wanted.get(tp), committed[tp], bounds[tp]) for tp in tps}
-        await self._thread.start_at(starts)
+        self._seek_number += 1
+        await self._thread.start_at(starts, self._seek_number)
         flow._forget(flow.assigned)
         for tp, start in starts.items():
             flow._begin(tp, start, committed[tp])
@@ -523,15 +536,16 @@ class ChunkConsumer(driver.Consumer):
             die(exc)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109
-        generation = self.app.consumer_generation_id
-        fetched, _active = await self._wait_next_records(timeout)
-        if not fetched or self.should_stop:
+        answer, _active = await self._wait_next_records(timeout)
+        if answer is None or self.should_stop:
             return
+        number, fetched = answer
         flow = self.flow
-        self._heard_s = time.monotonic()
         for aiokafka_tp, records in fetched.items():
-            if not self.flow_active or self.app.consumer_generation_id != generation:
-                return  # read again after the seek that follows
+            # Both mean: a seek comes after this was taken, so it is read again. Nothing else may drop a record.
+            if not self.flow_active or number != self._seek_number:
+                return
+            self._heard_s = time.monotonic()
             tp = TP(aiokafka_tp.topic, aiokafka_tp.partition)
             expected = flow._delivered.get(tp)
             if expected is None or not records:
@@ -572,7 +586,7 @@ class ChunkConsumer(driver.Consumer):
             self._something_active.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._something_active.wait(), IDLE_WAIT_S)
-            return {}, active
+            return None, active
         return await self._getmany(active_partitions=set(active), timeout=timeout), active
 
     # -- buffers and pausing -------------------------------------------------------------------------------------------

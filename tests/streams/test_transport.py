@@ -73,7 +73,7 @@ class Worker:
     """One worker process of the test's."""
 
     def __init__(self, folder: Path, servers: str, topics: list[str], group: str, **options: Any) -> None:
-        self.journal, self.state = folder / "journal.jsonl", folder / "state.json"
+        self.journal, self.state = folder / "journal.jsonl", folder / "state"
         self._said: list[str] = []
         self._stderr: list[str] = []
         given = {
@@ -162,6 +162,18 @@ def send(servers: str, topics: list[str], number: int, start: int = 0) -> dict[s
     return asyncio.run(run())
 
 
+def stored(folder: Path) -> dict[str, int]:
+    """What the worker's store holds, by topic/partition."""
+    files = [file for file in folder.glob("*+*") if file.is_file()] if folder.exists() else []
+    return {file.name.replace("+", "/"): int(file.read_text()) for file in files}
+
+
+def store(folder: Path, offsets: dict[str, int]) -> None:
+    folder.mkdir()
+    for tp, offset in offsets.items():
+        (folder / tp.replace("/", "+")).write_text(str(offset))
+
+
 def committed(servers: str, group: str, topics: list[str]) -> dict[str, int]:
     async def run() -> dict[str, int]:
         async with AIOKafkaConsumer(bootstrap_servers=servers, group_id=group) as consumer:
@@ -191,7 +203,7 @@ def test_every_record_arrives_in_partition_order_and_a_clean_stop_commits_all(
         assert worker.events()[-1]["what"] == "revoked"
         ends = {tp: len(values) for tp, values in got.items()}
         assert {tp: offset for tp, offset in committed(cluster.servers, group, topics).items() if offset} == ends
-        assert json.loads(worker.state.read_text()) == ends
+        assert stored(worker.state) == ends
 
 
 def test_kill_at_any_point_and_nothing_is_skipped_and_nothing_committed_beyond_the_store(
@@ -204,9 +216,9 @@ def test_kill_at_any_point_and_nothing_is_skipped_and_nothing_committed_beyond_t
         options = {"app": cluster.app_options(), "store_every": 3, "kill_after": kill_after}
         with Worker(tmp_path, cluster.servers, topics, group, **options) as worker:
             assert worker.exit_code() == -signal.SIGKILL
-        stored = json.loads(worker.state.read_text()) if worker.state.exists() else {}
+        kept = stored(worker.state)
         for tp, offset in committed(cluster.servers, group, topics).items():
-            assert offset <= stored.get(tp, 0), f"{tp} was committed beyond the store"
+            assert offset <= kept.get(tp, 0), f"{tp} was committed beyond the store"
         send(cluster.servers, topics, 200)
     with Worker(tmp_path, cluster.servers, topics, group, app=cluster.app_options()) as worker:
         total = 2 * (1500 + 3 * 200)
@@ -229,12 +241,12 @@ def test_the_stored_offset_is_where_it_starts_though_kafka_knows_none(
     cluster: Cluster, topics: list[str], tmp_path: Path
 ) -> None:
     placed = send(cluster.servers, topics, 400)
-    stored = {tp: len(values) // 2 for tp, values in placed.items()}
-    (tmp_path / "state.json").write_text(json.dumps(stored))
+    kept = {tp: len(values) // 2 for tp, values in placed.items()}
+    store(tmp_path / "state", kept)
     with Worker(tmp_path, cluster.servers, topics, topics[0], app=cluster.app_options()) as worker:
-        left = sum(len(values) - stored[tp] for tp, values in placed.items())
+        left = sum(len(values) - kept[tp] for tp, values in placed.items())
         until("the rest", lambda: worker.count() == left or worker.ended())
-        assert {tp: offsets[0] for tp, offsets in worker.offsets().items()} == stored
+        assert {tp: offsets[0] for tp, offsets in worker.offsets().items()} == kept
         assert worker.stop() == 0
 
 
@@ -248,14 +260,14 @@ def test_an_agent_that_raises_ends_the_process_and_commits_nothing(
         assert "RuntimeError: the agent met the record it cannot stand" in worker.stderr()
         failed_at = {event["tp"] for event in worker.events() if event["what"] == "chunk"}
     found = committed(cluster.servers, topics[0], topics)
-    stored = json.loads(worker.state.read_text()) if worker.state.exists() else {}
-    assert all(offset == 0 or (tp in failed_at and offset <= stored[tp]) for tp, offset in found.items())
+    kept = stored(worker.state)
+    assert all(offset == 0 or (tp in failed_at and offset <= kept[tp]) for tp, offset in found.items())
 
 
 def test_a_stored_offset_beyond_the_end_is_refused_and_not_reset_in_silence(
     cluster: Cluster, topics: list[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "state.json").write_text(json.dumps({f"{topics[0]}/1": 77}))
+    store(tmp_path / "state", {f"{topics[0]}/1": 77})
     with Worker(tmp_path, cluster.servers, topics, topics[0], app=cluster.app_options()) as worker:
         assert worker.exit_code() == 1
         assert "stored offset 77 is beyond its end 0" in worker.stderr()
@@ -300,7 +312,7 @@ def test_two_workers_share_partitions_as_wholes_and_hand_them_over(
 ) -> None:
     names = [f"{unique_prefix}a.v1", f"{unique_prefix}b.v1"]
     kafka.create_topics(*names)
-    shared, other = tmp_path / "state.json", tmp_path / "two"
+    shared, other = tmp_path / "state", tmp_path / "two"
     other.mkdir()
     # One state for both, as a compacted topic is. The journals are their own.
     options = {"app": {"broker_session_timeout": 6.0, "broker_heartbeat_interval": 1.0}}

@@ -1,7 +1,7 @@
 """A tiny worker for the transport tests: `python -m tests.streams.worker_app '<json options>'`.
 
 It writes one JSON line for each thing that happens to the file `journal` (appended, flushed before anything is declared
-stored), keeps {partition: next offset} in the file `state` the way the shell will, and prints `ready` on stdout.
+stored), keeps the next offset of each partition in a file of its own in the folder `state`, and prints `ready`.
 """
 
 import asyncio
@@ -22,8 +22,9 @@ def main() -> None:
     flow = Flow([topics], fetch_wait_ms=options.get("fetch_wait_ms", 20))
     app = create_app(options["group"], options["servers"], flow, **options.get("app", {"embedded": True}))
     journal = Path(options["journal"]).open("a", buffering=1)
-    state_path = Path(options["state"])
-    state: dict[str, int] = json.loads(state_path.read_text()) if state_path.exists() else {}
+    folder = Path(options["state"])
+    folder.mkdir(exist_ok=True)
+    state: dict[str, int] = {}
     sent = {"chunks": 0}
 
     def write(**fields) -> None:
@@ -33,24 +34,23 @@ def main() -> None:
         return f"{tp.topic}/{tp.partition}"
 
     def store() -> None:
-        beside = state_path.with_suffix(".new")
-        beside.write_text(json.dumps(state))
-        beside.rename(state_path)
-        for key, offset in state.items():
-            topic, _, partition = key.rpartition("/")
-            tp = TP(topic, int(partition))
-            if tp in flow.assigned:
-                flow.stored(tp, offset)
+        for tp in flow.assigned:
+            if name(tp) in state:
+                beside = folder / f"{os.getpid()}.new"
+                beside.write_text(str(state[name(tp)]))
+                beside.rename(folder / name(tp).replace("/", "+"))
+                flow.stored(tp, state[name(tp)])
 
-    def reload() -> None:
-        state.clear()
-        if state_path.exists():
-            state.update(json.loads(state_path.read_text()))
+    def reload(tps: frozenset[TP]) -> dict[TP, int]:
+        files = {tp: folder / name(tp).replace("/", "+") for tp in tps}
+        return {tp: int(file.read_text()) for tp, file in files.items() if file.exists()}
 
     async def on_assigned(tps: frozenset[TP]) -> dict[TP, int]:
         write(what="assigned", tps=sorted(map(name, tps)))
-        reload()
-        return {tp: state[name(tp)] for tp in tps if name(tp) in state} if options.get("seek", True) else {}
+        found = reload(tps)
+        state.clear()
+        state.update({name(tp): offset for tp, offset in found.items()})
+        return found
 
     async def on_revoked(tps: frozenset[TP]) -> None:
         store()
