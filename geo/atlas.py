@@ -145,6 +145,8 @@ def in_wgs84(decoded: Decoded) -> tuple[F64, F64]:
     for word, code in crs.lookup.items():
         if word not in UNCHANGED_CRS:
             rows = of_row == code
+            if not rows.any():  # the system of a record that failed
+                continue
             lon[rows], lat[rows] = to_wgs84(word, lon[rows], lat[rows])
     return lon, lat
 

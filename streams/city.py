@@ -10,21 +10,20 @@ from pathlib import Path
 from geo.atlas import Atlas
 from geo.registry import Registry, read_registry
 from geo.zones import Zone, read_zones
+from models.dead_letters import Vault
 from models.decode import Decoder
-from models.detections import Text
 from models.privacy import Tokens
 from models.problems import Place, Problem, failed, in_order
 from models.times import zone_info
 from rules.detection.detector import Detector
 from rules.incidents.desk import Desk
-from rules.incidents.places import Sites
-from rules.language.load import Context, load_rules, read_sources
+from rules.language.load import load_rules, read_sources
 from rules.language.model import Bundle
+from rules.language.shared import Context
 from rules.tables.load import read_tables
 from rules.tables.model import Tables
+from streams.publishing import Letters
 from streams.settings import Settings
-
-AREA_PREFIX = "area/"
 
 
 class CityProblems(Exception):
@@ -46,7 +45,7 @@ class City:
     tables: Tables
     decoder: Decoder
     accept_unregistered: bool
-    dead_letter_key: bytes | None
+    letters: Letters
 
     def detector(self, partition: int) -> Detector:
         """A new Detector for one partition."""
@@ -64,22 +63,10 @@ class City:
         return Desk(
             self.bundle,
             self.tables,
-            sites(self.atlas),
+            self.atlas,
             zone=self.zone,
             decoder=self.decoder,
-            georeference=None,
         )
-
-
-def sites(atlas: Atlas) -> Sites:
-    """The names and units the Desk asks for."""
-    registry = atlas.registry or Registry()
-    return Sites(
-        units=tuple(registry.units.values()),
-        zones={zone.path: zone.name for zone in atlas.zones if zone.name is not None},
-        segments={s.id: s.name for s in registry.segments.values() if s.name is not None},
-        devices={d.id: Text(d.id, d.id) for d in registry.devices.values()},
-    )
 
 
 def files_of(paths: Sequence[Path], suffix: str) -> tuple[list[tuple[str, bytes]], list[Problem]]:
@@ -114,7 +101,6 @@ def read_rules(
     paths: Sequence[Path], zones: Sequence[Zone] | None, tables: Tables | None, tokens: Tokens
 ) -> tuple[Bundle | None, list[Problem]]:
     """The rules of files and folders, checked against zones (None: unchecked) and tables."""
-    sources, problems = read_sources(paths)
     context = Context(
         zone_paths=None if zones is None else [zone.path for zone in zones],
         types=None if tables is None else tables.types,
@@ -122,9 +108,7 @@ def read_rules(
         holidays=None if tables is None else tables.working.holidays,
         tokens=tokens.token,
     )
-    bundle, more = load_rules(sources, context)
-    problems = in_order([*problems, *more])
-    return (None if failed(problems) else bundle), problems
+    return load_rules(read_sources(paths), context)
 
 
 def build_city(
@@ -162,5 +146,8 @@ def build_city(
         tables=table_set,
         decoder=Decoder(tokens, {m.name: m.unit for m in table_set.metrics.values() if m.unit is not None}),
         accept_unregistered=known is None or settings.unregistered == "accept",
-        dead_letter_key=None,
+        letters=Letters(
+            None if settings.dead_letter_key is None else Vault(settings.dead_letter_key.get_secret_value().encode()),
+            settings.demo_token_key,
+        ),
     )

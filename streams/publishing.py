@@ -9,7 +9,7 @@ import msgspec
 import orjson
 
 from models.columns import RawRecord
-from models.dead_letters import dead_letter, late_record
+from models.dead_letters import Vault, dead_letter, late_record
 from models.detections import Detection
 from models.incidents import Incident
 from models.observations import DecodeFailure
@@ -18,6 +18,13 @@ from rules.incidents.desk import Output
 
 CENTRE_PARTITION = 0
 """The partition of the one command centre in every topic the Desk reads."""
+
+
+class Letters(NamedTuple):
+    """What becomes of a dead letter's body: sealed where there is a vault, else kept only if `keep_clear`."""
+
+    vault: Vault | None = None
+    keep_clear: bool = False
 
 
 class Message(NamedTuple):
@@ -50,14 +57,14 @@ def detection_messages(detections: Iterable[Detection], centre: str) -> list[Mes
 
 
 def dead_messages(
-    failures: Iterable[DecodeFailure], records: Sequence[RawRecord], topic: str, partition: int, key: bytes | None
+    failures: Iterable[DecodeFailure], records: Sequence[RawRecord], topic: str, partition: int, letters: Letters
 ) -> list[Message]:
-    """One dead letter a failed record; its body is encrypted where `key` is given."""
+    """One dead letter a failed record."""
     return [
         Message(
             "dead-letters",
             topic,
-            encode(dead_letter(topic, partition, records[f.record], f, key)),
+            encode(dead_letter(topic, partition, records[f.record], f, *letters)),
             f"x-{topic}/{partition}/{records[f.record].offset}",
         )
         for f in failures
@@ -77,12 +84,12 @@ def late_messages(late: Iterable[Late], records: Sequence[RawRecord], topic: str
 
 
 def lane_messages(
-    outcome: LaneOutcome, records: Sequence[RawRecord], topic: str, partition: int, centre: str, key: bytes | None
+    outcome: LaneOutcome, records: Sequence[RawRecord], topic: str, partition: int, centre: str, letters: Letters
 ) -> list[Message]:
     """All that a lane's outcome publishes."""
     return [
         *detection_messages(outcome.detections, centre),
-        *dead_messages(outcome.dead, records, topic, partition, key),
+        *dead_messages(outcome.dead, records, topic, partition, letters),
         *late_messages(outcome.late, records, topic, partition),
     ]
 

@@ -164,7 +164,7 @@ class Replay:
             late=len(outcome.late),
             dead=len(outcome.dead),
         )
-        messages = lane_messages(outcome, records, topic, partition, self.city.centre, self.city.dead_letter_key)
+        messages = lane_messages(outcome, records, topic, partition, self.city.centre, self.city.letters)
         return messages + self._to_desk("detections", [m for m in messages if m.topic == "detections"])
 
     # the Desk
@@ -181,8 +181,8 @@ class Replay:
         outcome = self.desk.feed(topic, records)
         if topic not in ("detections", "dispatch.feedback", "commands"):
             self.summary.bins.update({name: n for name, n in outcome.counts.items() if n})
-        key = self.city.dead_letter_key
-        return self._desk(outcome) + dead_messages(outcome.failures, records, topic, CENTRE_PARTITION, key)
+        letters = self.city.letters
+        return self._desk(outcome) + dead_messages(outcome.failures, records, topic, CENTRE_PARTITION, letters)
 
     def _desk(self, outcome: DeskOutcome) -> list[Message]:
         for output in outcome.outputs:

@@ -198,6 +198,12 @@ class Settings(BaseSettings):
         default=SecretStr(DEMO_TOKEN_KEY),
         alias="ZHINAO_TOKEN_KEY",
     )
+    dead_letter_key: SecretStr | None = _both(
+        "死信正文加密用的密钥；不设则只在演示时保留正文",
+        "secret that bodies of dead letters are encrypted with; unset: bodies are kept in the demo only",
+        default=None,
+        alias="ZHINAO_DEAD_LETTER_KEY",
+    )
     unregistered: Literal["reject", "accept"] = _both(
         "未登记的传感器：拒收或接受（区域取记录的 key）",
         "unregistered sensors: reject, or accept with the record's key as their area",
@@ -291,7 +297,7 @@ class Settings(BaseSettings):
     def _row(self, name: str) -> Row:
         field = type(self).model_fields[name]
         value, texts = getattr(self, name), _texts(name)
-        secret = isinstance(value, SecretStr) or name == "kafka_password"
+        secret = isinstance(value, SecretStr) or name in {"kafka_password", "dead_letter_key"}
         default = field.get_default()
         if secret:
             shown = "" if value is None else "demo default" if value == default else "set"
@@ -329,7 +335,7 @@ def _explain(error: Any) -> str:
         return str(error["msg"]).removeprefix("Value error, ")
     variable = _variable(str(error["loc"][0]))
     kind, context = error["type"], error.get("ctx", {})
-    secret = variable in {"ZHINAO_TOKEN_KEY", "ZHINAO_KAFKA_PASSWORD"}
+    secret = variable in {"ZHINAO_TOKEN_KEY", "ZHINAO_KAFKA_PASSWORD", "ZHINAO_DEAD_LETTER_KEY"}
     given = "" if secret else f"{error['input']!r} "
     match kind:
         case "literal_error":

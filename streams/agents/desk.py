@@ -137,12 +137,12 @@ class DeskAgent:
 
     async def _do(self, step: Step, at: int) -> None:
         assert self.opened is not None
-        desk, key = self.opened.desk, self.city.dead_letter_key
+        desk, letters = self.opened.desk, self.city.letters
         if step.topic is not None:
             records = [Record(o, t, k, v, tuple(h)) for o, t, k, v, h in step.records]
             outcome = desk.feed(step.topic, records)
             await self._send(outcome, at)
-            await self.publisher.send(dead_messages(outcome.failures, records, step.topic, CENTRE_PARTITION, key))
+            await self.publisher.send(dead_messages(outcome.failures, records, step.topic, CENTRE_PARTITION, letters))
             self.opened.offsets[step.topic] = step.next_offset
         if step.advance_us is not None:
             await self._send(desk.advance(step.advance_us), at)
@@ -161,7 +161,7 @@ class DeskAgent:
             if tick_us(r) is None
         ]
         await self.publisher.send(
-            dead_messages(strays, chunk.records, topic, chunk.partition, self.city.dead_letter_key)
+            dead_messages(strays, chunk.records, topic, chunk.partition, self.city.letters)
         )
         self.counts["dead"] += len(strays)
         self.flow.stored(chunk.tp, chunk.next_offset)

@@ -80,10 +80,10 @@ class DetectorAgent:
         async with held.lock:
             records, strays = self._strays(held, topic, chunk)
             outcome = held.detector.feed(topic, records)
-            key = self.city.dead_letter_key
+            letters = self.city.letters
             messages = [
-                *lane_messages(outcome, records, topic, chunk.partition, self.settings.centre, key),
-                *dead_messages(strays, chunk.records, topic, chunk.partition, key),
+                *lane_messages(outcome, records, topic, chunk.partition, self.settings.centre, letters),
+                *dead_messages(strays, chunk.records, topic, chunk.partition, letters),
             ]
             await self.publisher.send(messages)
             await self._pass_on_clock(held, topic, chunk)

@@ -1,0 +1,175 @@
+"""What a Detector says depends on what was observed, not on how it was fed. Each equality is a property.
+
+One by one = in batches = stop, snapshot, restore, go on = shuffled within the lateness = everything doubled.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.rules.detection.stage import Sent, Stage, car, event, frame, plain, reading, square, tick
+
+RULES = """
+version: 1
+rules:
+  - id: parked
+    revision: 1
+    name: {zh: 违停, en: Parked}
+    owner: {department: traffic-police, contact: desk}
+    status: active
+    type: {code: "0505", severity: minor}
+    from: [camera.tracks]
+    where: class == "car" and speed_mps < 0.5
+    zones: {in: ["no-parking/*"], not_in: ["permit/*"], edge_buffer: 1m}
+    by: [sensor_id, track_id, zone]
+    params: {case: 25s}
+    detect:
+      dwell: {for: 10s, max_move: 3m, max_gap: 4s, min_points: 3}
+    stages: [{at: 10s, do: remind_owner}, {at: $case, do: second_look}, {at: $case, do: open_case}]
+    close: {absent_for: 6s, min_coverage: 50%}
+    overrides:
+      - {where: confidence > 0.95, set: {case: 15s}, severity: major, reason: sure}
+    message: {zh: "{zone.name} 违停 {plate|mask}", en: "{plate|mask} parked in {zone.name}"}
+  - id: ponding
+    revision: 1
+    name: {zh: 积水, en: Ponding}
+    owner: {department: municipal-works, contact: desk}
+    status: active
+    type: {code: "0406", severity: major}
+    from: [sensor.readings]
+    where: metric == "water_level"
+    by: [device_id]
+    detect:
+      hold: {value: value, open_when: value >= 15cm, close_when: value < 8cm, for: 6s, close_for: 4s}
+    no_data: close
+    message: {zh: "{place} 积水 {value|round} 厘米", en: "Ponding at {place}, {value|round} cm"}
+  - id: fire
+    revision: 1
+    name: {zh: 火情, en: Fire}
+    owner: {department: fire-119, contact: desk}
+    status: active
+    type: {code: "X2104", severity: critical, life_safety: true}
+    from: [camera.events]
+    where: label == "fire"
+    by: [sensor_id]
+    detect:
+      event: {repeat: {times: 3, within: 10s}}
+    message: {zh: "{place} 火情", en: "Fire at {place}"}
+  - id: sos
+    revision: 1
+    name: {zh: 求助, en: SOS}
+    owner: {department: elder-care-96345, contact: desk}
+    status: active
+    type: {code: "X2103", severity: critical, life_safety: true}
+    from: [sensor.readings]
+    where: metric == "sos" and value == true
+    by: [device_id]
+    detect:
+      event: {}
+    message: {zh: "求助", en: "SOS"}
+"""
+ZONES = [square("a"), square("b", east_m=15), square("bay", "permit", north_m=15, side_m=8)]
+LATENESS_S = {"camera.tracks": 2.0, "camera.events": 2.0, "sensor.readings": 5.0}
+
+
+@st.composite
+def city(draw: st.DrawFn) -> list[Sent]:
+    """Half a minute to a minute of two cameras, a gauge and a button, in event-time order."""
+    length = draw(st.integers(20, 60))
+    spots = st.sampled_from([(0.0, 0.0), (1.0, 0.5), (4.0, 0.0), (19.9, 0.0), (20.7, 0.0), (0.0, 15.0), (60.0, 0.0)])
+    where = {track: draw(spots) for track in ("1", "2")}
+    sent: list[Sent] = []
+    for t in range(length):
+        for sensor in ("cam-1", "cam-2"):
+            if not draw(st.integers(0, 9)):
+                continue
+            seen = []
+            for track in ("1", "2"):
+                if not draw(st.integers(0, 5)):
+                    where[track] = draw(spots)
+                if draw(st.integers(0, 9)):
+                    speed = draw(st.sampled_from([0.0, 0.0, 0.0, 0.4, 3.0, None]))
+                    sure = draw(st.sampled_from([0.9, 0.97]))
+                    seen.append(car(track, *where[track], speed=speed, confidence=sure, plate="浙F1234" + track))
+            sent.append(frame(t, *seen, sensor=sensor))
+        if draw(st.booleans()):
+            sent.append(reading(t, draw(st.sampled_from([5, 9, 16, 20, 20, 20]))))
+        if not draw(st.integers(0, 4)):
+            sent.append(event(t + 0.5, "fire"))
+        if not draw(st.integers(0, 15)):
+            sent.append(reading(t + 0.25, True, "sos", "s-1"))
+    return sent
+
+
+def ended(stage: Stage) -> list[bytes]:
+    """What was told by a minute after the end."""
+    stage.advance(200)
+    return plain(stage.told)
+
+
+@settings(max_examples=60, deadline=None)
+@given(city(), st.randoms(use_true_random=False))
+def test_one_by_one_equals_batches(sent: list[Sent], rng: object) -> None:
+    single, batched = Stage(RULES, ZONES), Stage(RULES, ZONES)
+    for one in sent:
+        single.feed(one)
+    by_topic = sorted(sent, key=lambda s: s.topic)
+    at = 0
+    while at < len(by_topic):
+        step = rng.randrange(1, 30)  # type: ignore[attr-defined]
+        batched.feed(*by_topic[at : at + step])
+        at += step
+    assert ended(single) == ended(batched)
+    assert single.bins == batched.bins
+
+
+@settings(max_examples=40, deadline=None)
+@given(city(), st.integers(0, 200))
+def test_stop_restore_and_go_on_equals_running_through(sent: list[Sent], cut: int) -> None:
+    through, stopped = Stage(RULES, ZONES), Stage(RULES, ZONES)
+    through.feed(*sent)
+    at = cut % (len(sent) + 1)
+    stopped.feed(*sent[:at])
+    blob = stopped.detector.snapshot()
+    stopped.detector = stopped.new()
+    stopped.detector.restore(blob)
+    assert stopped.detector.snapshot() == blob
+    stopped.feed(*sent[at:])
+    assert ended(through) == ended(stopped)
+
+
+@settings(max_examples=60, deadline=None)
+@given(city(), st.randoms(use_true_random=False))
+def test_shuffled_within_the_lateness_equals_ordered(sent: list[Sent], rng: object) -> None:
+    ordered, shuffled = Stage(RULES, ZONES), Stage(RULES, ZONES)
+    ordered.feed(*sent)
+    delayed = [s._replace(arrival_s=s.arrival_s + rng.random() * (LATENESS_S[s.topic] - 0.21)) for s in sent]  # type: ignore[attr-defined]
+    shuffled.feed(*sorted(delayed, key=lambda s: s.arrival_s))
+    assert ended(ordered) == ended(shuffled)
+    assert shuffled.bins["late"] == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(city(), st.randoms(use_true_random=False))
+def test_doubled_equals_single(sent: list[Sent], rng: object) -> None:
+    once, twice = Stage(RULES, ZONES), Stage(RULES, ZONES)
+    once.feed(*sent)
+    doubled = []
+    for one in sent:
+        doubled.append(one)
+        doubled += rng.sample(doubled[-20:], min(2, len(doubled[-20:])))  # type: ignore[attr-defined]
+    twice.feed(*doubled)
+    assert ended(once) == ended(twice)
+    assert twice.bins["duplicate"] + twice.bins["late"] == len(doubled) - len(sent)
+
+
+@settings(max_examples=40, deadline=None)
+@given(city(), st.lists(st.integers(0, 60), max_size=10))
+def test_clock_records_that_trail_the_data_change_nothing(sent: list[Sent], seconds: list[int]) -> None:
+    plainly, ticked = Stage(RULES, ZONES), Stage(RULES, ZONES)
+    plainly.feed(*sent)
+    topics = sorted({s.topic for s in sent})
+    ticks = [tick(t, topic) for t in seconds for topic in topics]
+    ticked.feed(*sorted([*sent, *ticks], key=lambda s: s.arrival_s))
+    assert ended(plainly) == ended(ticked)

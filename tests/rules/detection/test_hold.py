@@ -1,0 +1,64 @@
+"""`hold` as time tables: a gauge every 10 s."""
+
+from __future__ import annotations
+
+from tests.rules.detection.stage import Stage, reading, tick
+
+RULE = """
+version: 1
+rules:
+  - id: ponding
+    revision: 1
+    name: {zh: 积水, en: Ponding}
+    owner: {department: municipal-works, contact: desk}
+    status: active
+    type: {code: "0406", severity: major}
+    from: [sensor.readings]
+    where: metric == "water_level"
+    by: [device_id]
+    detect:
+      hold: {value: value, open_when: value >= 15cm, close_when: value < 8cm, for: 60s, close_for: 2m}
+    message: {zh: "{place} 积水 {value|round} 厘米", en: "Ponding at {place}, {value|round} cm"}
+"""
+
+
+def told(values: list[float | None], **kwargs: str) -> list[tuple[float, str, str | None]]:
+    s = Stage(RULE)
+    s.feed(*(reading(10 * n, value, **kwargs) for n, value in enumerate(values) if value is not None))
+    s.feed(tick(10 * len(values) + 5, "sensor.readings"))
+    return s.table()
+
+
+def test_raised_when_it_held_and_cleared_when_the_other_level_held():
+    assert told([5, 15, 16, 17, 18, 19, 20, 21, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7]) == [
+        (70.0, "raised", None),
+        (200.0, "cleared", None),
+    ]
+
+
+def test_a_dip_before_it_held_begins_anew():
+    assert told([15, 15, 15, 15, 15, 15, 14, 15, 15, 15, 15, 15, 15, 15]) == [(130.0, "raised", None)]
+
+
+def test_between_the_levels_nothing_changes_once_open():
+    assert told([20] * 8 + [9] * 100) == [(60.0, "raised", None)]
+
+
+def test_a_rise_while_closing_begins_the_closing_anew():
+    assert told([20] * 8 + [5] * 10 + [9] + [5] * 13) == [(60.0, "raised", None), (310.0, "cleared", None)]
+
+
+def test_another_metric_and_a_null_say_nothing():
+    assert told([20] * 20, metric="rain") == []
+
+
+def test_silence_is_unknown_not_cleared():
+    s = Stage(RULE)
+    s.feed(*(reading(10 * n, 20) for n in range(10)), *(tick(t, "sensor.readings") for t in range(100, 4000, 10)))
+    assert s.table() == [(60.0, "raised", None), (90.0 + 15 * 60, "unknown", None)]
+
+
+def test_the_value_and_its_unit_are_told():
+    s = Stage(RULE)
+    s.feed(*(reading(10 * n, 20 + n) for n in range(10)), tick(200, "sensor.readings"))
+    assert s.told[0].value == 26.0 and s.told[0].attributes["value"] == 26.0
