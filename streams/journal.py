@@ -95,7 +95,11 @@ class FileJournal:
     async def open(cls, folder: Path, *, sync: bool = True) -> Self:
         """Take the journal over. Raises `JournalError` if another process has it, or it is damaged before its tail."""
         journal = cls(folder, sync=sync)
-        await asyncio.to_thread(journal._open)
+        try:
+            await asyncio.to_thread(journal._open)
+        except BaseException:
+            await journal.close()
+            raise
         return journal
 
     def epoch(self) -> int:
@@ -136,8 +140,6 @@ class FileJournal:
         try:
             fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
-            self._guard.close()
-            self._guard = None
             raise JournalError(f"{self._folder}: another process has this journal open") from exc
         highest, self._next = 0, 0
         segments = self._segments()

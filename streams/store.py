@@ -232,12 +232,12 @@ class TopicStore:
         self._locks = _Locks()
         self._slots: dict[tuple[str, int], int] = {}
         self._saves = 0
-        self._old_keys: dict[str, set[str]] = {}
+        self._keys: dict[str, set[str]] = {}  # what is live on the topic under each name, as far as we know
 
     async def save(self, name: str, blob: bytes, meta: Meta) -> None:
         partition, epoch = partition_of(name), epoch_of(meta)
         async with self._locks[name]:
-            if name not in self._old_keys:
+            if name not in self._keys:
                 await self._scan(partition, name)
             packed = await asyncio.to_thread(_pack, blob)
             slot = 1 - self._slots.get((name, epoch), 1)
@@ -262,8 +262,11 @@ class TopicStore:
             text = json.dumps(manifest, separators=(",", ":"), ensure_ascii=False).encode()
             await self._producer.send_batch([self._record(partition, f"{name}#{epoch}#manifest", text, save)])
             self._slots[name, epoch] = slot
-            await self._delete(partition, {key for key in self._old_keys[name] if int(key.split("#")[1]) < epoch})
-            self._old_keys[name] = {key for key in self._old_keys[name] if int(key.split("#")[1]) >= epoch}
+            keys = self._keys[name]
+            keys |= {f"{name}#{epoch}#manifest", *(f"{name}#{epoch}#{slot}#{number}" for number in range(len(parts)))}
+            old = {key for key in keys if int(key.split("#")[1]) < epoch}
+            await self._delete(partition, old)
+            keys -= old
 
     async def load(self, name: str) -> tuple[bytes, Meta] | None:
         return (await self._scan(partition_of(name), name)).get(name)
@@ -274,9 +277,9 @@ class TopicStore:
     async def delete(self, name: str) -> None:
         partition = partition_of(name)
         async with self._locks[name]:
-            self._old_keys.pop(name, None)
+            self._keys.pop(name, None)
             await self._scan(partition, name)
-            await self._delete(partition, self._old_keys.pop(name, set()))
+            await self._delete(partition, self._keys.pop(name, set()))
 
     async def close(self) -> None:
         """The producer is the caller's."""
@@ -312,8 +315,8 @@ class TopicStore:
             if kept is not None:
                 found[name] = kept
         for name, live in keys.items():
-            self._old_keys[name] = live
-        self._old_keys.setdefault(prefix, set())
+            self._keys[name] = live
+        self._keys.setdefault(prefix, set())
         return found
 
     def _newest(self, name: str, epochs: dict[int, _Saved]) -> tuple[bytes, Meta] | None:

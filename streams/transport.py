@@ -305,7 +305,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         """What was fetched, with the number of the seek it was fetched after.
 
         A call can begin before a rebalance and end after it. What is taken from aiokafka here has moved its position:
-        to drop it later loses it, unless a seek follows. So nothing is taken while the flow is stopped (a seek is coming,
+        to drop it later loses it, unless a seek follows. So nothing is taken while the flow is stopped (a seek comes,
         or was just made), and the number tells the receiver whether the seek was before or after.
         """
         if not active_partitions:
@@ -719,7 +719,8 @@ def create_app(
         "table_standby_replicas": 1,
         "stream_buffer_maxsize": BUFFERED_CHUNKS,
         "stream_wait_empty": True,
-        "consumer_auto_offset_reset": "earliest",
+        # We always seek. A reset behind our back would skip or repeat records in silence: an error, and a restart.
+        "consumer_auto_offset_reset": "none",
         "broker_commit_interval": 1.0,
         "worker_redirect_stdouts": False,
         **timing,
