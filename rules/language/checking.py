@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
-from fractions import Fraction
 from typing import Any, NoReturn
 
 import re2
@@ -168,7 +167,7 @@ class Checker:
             refuse("E118", f"number {amount[:24]} is out of range", span)
         if unit is not None and unit not in WRITTEN:
             refuse("E133", f'"{unit}" is no unit', span, did_you_mean(unit, WRITTEN))
-        return Constant("number", value, written=unit, exact=Fraction(amount))
+        return Constant("number", value, written=unit, exact=amount)
 
     def param(self, tree: syntax.Param) -> Constant:
         if self.names.params is None:
@@ -280,7 +279,6 @@ class Checker:
             return Constant(node.kind, node.value)
         if unit == PRODUCT:
             refuse("E133", f'"{node.written}" cannot be checked against a product', tree.span, "write the plain number")
-        assert node.exact is not None
         try:
             value = converted(node.exact, node.written, unit)
         except (WrongMeasure, NoSuchUnit):
@@ -478,7 +476,7 @@ def constant(value: str | float | bool | None) -> Constant:
         return Constant("flag", value)
     if isinstance(value, str):
         return Constant("text", value)
-    return Constant("number", float(value), exact=Fraction(value))
+    return Constant("number", float(value))
 
 
 def narrowed(node: Typed, kind: Kind) -> Typed:
@@ -490,7 +488,7 @@ def narrowed(node: Typed, kind: Kind) -> Typed:
 
 def settled(node: Typed) -> Typed:
     """A constant whose unit met nothing counts as written."""
-    if isinstance(node, Constant) and (node.written is not None or node.exact is not None):
+    if isinstance(node, Constant) and (node.written is not None or node.exact):
         return Constant(node.kind, node.value, node.unit)
     return node
 

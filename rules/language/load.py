@@ -17,6 +17,7 @@ from rules.language.rule import read_rule
 from rules.language.schema import FILE, VERSION
 from rules.language.shared import Context, Shared, read_shared
 from rules.language.source import MapNode, Node, ScalarNode, compose
+from rules.language.zones import ZoneBook
 
 __all__ = ["Context", "SourceFile", "load_rules", "missing_years", "read_sources"]
 
@@ -42,7 +43,8 @@ class Loaded:
 def load_rules(sources: Sequence[SourceFile], context: Context) -> tuple[Bundle | None, list[Problem]]:
     """All rules of all files, checked together. The bundle is None when one of the problems is an error."""
     ordered = sorted(sources, key=lambda source: source.name)
-    loaded = [load_file(source, context) for source in ordered]
+    zones = None if context.zone_paths is None else ZoneBook(context.zone_paths)
+    loaded = [load_file(source, context, zones) for source in ordered]
     check_ids(loaded)
     lateness_us = common_lateness(loaded)
     problems = in_order(problem for one in loaded for problem in one.file.problems)
@@ -94,7 +96,7 @@ def calendars_of(rule: Rule) -> Iterable[WeekCalendar]:
 # -- one file ----------------------------------------------------------------------------------------------------------
 
 
-def load_file(source: SourceFile, context: Context) -> Loaded:
+def load_file(source: SourceFile, context: Context, zones: ZoneBook | None) -> Loaded:
     loaded = Loaded(File(source.name), [])
     if source.missing is not None:
         loaded.file.add("E101", f"{quoted(source.name)} cannot be read: {source.missing}", (1, 1, 1))
@@ -102,13 +104,13 @@ def load_file(source: SourceFile, context: Context) -> Loaded:
     try:
         root = compose(loaded.file, source.data)
         if root is not None or not loaded.file.problems:
-            read_file(root, loaded, context)
+            read_file(root, loaded, context, zones)
     except TooMany:
         pass
     return loaded
 
 
-def read_file(root: Node | None, loaded: Loaded, context: Context) -> None:
+def read_file(root: Node | None, loaded: Loaded, context: Context, zones: ZoneBook | None) -> None:
     if root is None:
         loaded.file.add("E112", "the file is empty", (1, 1, 1), hint="a rule file begins with version: 1")
         return
@@ -116,7 +118,7 @@ def read_file(root: Node | None, loaded: Loaded, context: Context) -> None:
     if not isinstance(root, MapNode):
         return
     check_version(top)
-    loaded.shared = read_shared(top, context)
+    loaded.shared = read_shared(top, context, zones)
     for number, item in enumerate(top.items("rules"), 1):
         rule = read_rule(Here(loaded.file, item.node, (rule_label(item.node, number),)), loaded.shared)
         if rule is not None:

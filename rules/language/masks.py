@@ -170,7 +170,7 @@ def compare(node: Compare) -> Pairer:
     def run(batch: Batch) -> Pair:
         found = [value(batch) for value in values]
         true, false = link(node.operators[0], found[0], found[1])
-        for operator, a, b in zip(node.operators[1:], found[1:], found[2:], strict=True):
+        for operator, a, b in zip(node.operators[1:], found[1:-1], found[2:], strict=True):
             t, f = link(operator, a, b)
             true, false = true & t, false | f
         return true, false

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from datetime import date, datetime, timedelta, tzinfo
 
 from models.detections import Text
@@ -56,7 +55,7 @@ from rules.language.schema import (
 from rules.language.shared import Shared, read_department, read_owner
 from rules.language.source import MapNode, ScalarNode, span
 from rules.language.typed import Kind
-from rules.language.zones import is_pattern, zone_matches
+from rules.language.zones import ZoneBook, is_pattern
 
 MAX_REVISION = 1_000_000
 
@@ -228,19 +227,19 @@ def read_patterns(clause: Clause, key: str, shared: Shared) -> tuple[str, ...]:
     for here, pattern in clause.texts(key):
         if is_pattern(pattern):
             found.append(pattern)
-            check_selects(here, pattern, shared.context.zone_paths)
+            check_selects(here, pattern, shared.zones)
         else:
             here.problem("E123", f"{quoted(pattern)} is no zone pattern", 'for example "no-parking/*"')
     return tuple(found)
 
 
-def check_selects(here: Here, pattern: str, paths: Sequence[str] | None) -> None:
-    if paths is None or any(zone_matches(pattern, path) for path in paths):
+def check_selects(here: Here, pattern: str, zones: ZoneBook | None) -> None:
+    if zones is None or zones.has(pattern):
         return
     if "*" not in pattern:
-        here.problem("E207", f"zone {quoted(pattern)} is not defined", did_you_mean(pattern, paths))
+        here.problem("E207", f"zone {quoted(pattern)} is not defined", did_you_mean(pattern, zones.paths))
         return
-    kinds = {path.partition("/")[0] + "/*" for path in paths}
+    kinds = [f"{kind}/*" for kind in zones.kinds]
     here.problem("E207", f"no zone fits {quoted(pattern)}", did_you_mean(pattern, kinds))
 
 

@@ -16,6 +16,7 @@ from rules.language.findings import did_you_mean, quoted
 from rules.language.schema import CALENDAR, DEFAULTS, OWNER
 from rules.language.source import ListNode, MapNode, ScalarNode
 from rules.language.syntax import BadSyntax, Tree, parse
+from rules.language.zones import ZoneBook
 
 TIMEZONE = "Asia/Shanghai"
 HOLIDAY_TABLE = "cn_public"
@@ -44,6 +45,7 @@ class Shared:
     """Of one file."""
 
     context: Context
+    zones: ZoneBook | None = None
     zone: tzinfo = UTC
     zone_name: str = TIMEZONE
     owner: str = ""
@@ -58,9 +60,9 @@ class Shared:
         )
 
 
-def read_shared(top: Clause, context: Context) -> Shared:
+def read_shared(top: Clause, context: Context, zones: ZoneBook | None) -> Shared:
     """All of a file but its rules."""
-    shared = Shared(context)
+    shared = Shared(context, zones)
     defaults = top.clause("defaults", DEFAULTS)
     read_timezone(defaults, shared)
     if defaults is not None:

@@ -117,8 +117,8 @@ class Composer:
 
     def scan(self, text: str) -> Iterator[yaml.Event]:
         try:
-            parser = yaml.CLoader(text)
-            while (event := parser.get_event()) is not None:
+            get_event = yaml.CLoader(text).get_event
+            while (event := get_event()) is not None:
                 yield event
         except yaml.reader.ReaderError as why:
             before = text.encode()[: why.position].decode("utf-8", "ignore")
@@ -152,6 +152,8 @@ class Composer:
         return root
 
     def node(self, event: yaml.Event, depth: int) -> Node:
+        if type(event) is yaml.ScalarEvent and event.anchor is None and event.tag is None:
+            return self.scalar(event)
         if isinstance(event, yaml.AliasEvent):
             self.refuse("E106", f'alias "*{event.anchor}": aliases are not allowed', event, SHARE)
         assert isinstance(event, yaml.NodeEvent)
@@ -160,8 +162,6 @@ class Composer:
         tag = getattr(event, "tag", None)
         if tag is not None:
             self.refuse("E107", f'tag "{tag}": tags are not allowed', event, "quote the value to make it text")
-        if isinstance(event, yaml.ScalarEvent):
-            return self.scalar(event)
         if depth > MAX_DEPTH:
             self.refuse("E104", f"nested deeper than {MAX_DEPTH} levels", event)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -192,18 +192,20 @@ class Composer:
         return MapNode(*begin(start), *end(event), entries, bool(getattr(start, "flow_style", False)))
 
     def scalar(self, event: yaml.ScalarEvent) -> ScalarNode:
+        first: Any = event.start_mark
+        last: Any = event.end_mark
         text, style = event.value, event.style or ""
-        node = ScalarNode(*begin(event), *end(event), text, text, style)
+        node = ScalarNode(first.line + 1, first.column + 1, last.line + 1, last.column + 1, text, text, style)
         if style == "":
-            node.value = self.typed(node)
+            if text in WORDS:
+                node.value = WORDS[text]
+            elif text[0] in "0123456789+-.":
+                node.value = self.number(node)
         return node
 
-    def typed(self, node: ScalarNode) -> str | int | float | bool | None:
+    def number(self, node: ScalarNode) -> str | int | float:
+        """A number where the text is one, else the text."""
         text = node.text
-        if text in WORDS:
-            return WORDS[text]
-        if text[0] not in "0123456789+-.":
-            return text
         if WHOLE.fullmatch(text):
             if len(text) > MAX_DIGITS:
                 shown = text if len(text) < 24 else text[:20] + "…"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import tzinfo
-from fractions import Fraction
 from typing import Literal
 
 Kind = Literal["number", "flag", "text", "mixed", "null"]
@@ -18,13 +17,13 @@ PRODUCT = "?"
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """`written` and `exact` are there while a number's unit has not met a field yet."""
+    """`written` (the unit) and `exact` (the digits) are there while a number's unit has not met a field yet."""
 
     kind: Kind
     value: str | float | bool | None
     unit: str | None = None
     written: str | None = None
-    exact: Fraction | None = None
+    exact: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 QUANTITY = re.compile(r"(-?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+))([A-Za-z°%]+(?:/[a-z]+)?)?")
 MAX_QUANTITY = 30  # characters; a longer one is no quantity
@@ -40,6 +41,7 @@ class WrongMeasure(ValueError):
     """The unit measures something else than the field."""
 
 
+@lru_cache(maxsize=1024)
 def duration_us(text: str) -> int | None:
     """Microseconds of `90s`, `3m`, `1.5h`; None where it is no duration (or more than a year)."""
     amount = quantity(text)
@@ -49,6 +51,7 @@ def duration_us(text: str) -> int | None:
     return int(micros) if 0 <= micros <= MAX_DURATION_US and micros.denominator == 1 else None
 
 
+@lru_cache(maxsize=1024)
 def length_m(text: str) -> float | None:
     """Metres of `12m`, `1.5km`; None where it is no length."""
     amount = quantity(text)
@@ -58,6 +61,7 @@ def length_m(text: str) -> float | None:
     return float(metres) if 0 <= metres <= MAX_LENGTH_M else None
 
 
+@lru_cache(maxsize=1024)
 def share(text: str) -> float | None:
     """0 to 1 of `80%`; None where it is no share."""
     amount = quantity(text)
@@ -78,10 +82,10 @@ def measure(unit: str) -> tuple[str, Fraction]:
     return WRITTEN[unit]
 
 
-def converted(amount: Fraction, written: str, unit: str) -> float:
+def converted(amount: str, written: str, unit: str) -> float:
     """`amount` in `written` as a number in `unit`. `m` against a field in seconds is minutes."""
     theirs = measure(unit)
     ours = MINUTE if written == "m" and theirs[0] == TIME else measure(written)
     if ours[0] != theirs[0]:
         raise WrongMeasure(f"{written} is no unit of {theirs[0]}")
-    return float(amount * ours[1] / theirs[1])
+    return float(Fraction(amount) * ours[1] / theirs[1])

@@ -37,6 +37,40 @@ def part_matches(pattern: str, text: str) -> bool:
     return True
 
 
+class ZoneBook:
+    """The zones there are, asked many times for the same few patterns."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.paths = frozenset(paths)
+        self._by_kind: dict[str, list[str]] = {}
+        self._answers: dict[str, bool] = {}
+        for path in sorted(self.paths):
+            kind, _, name = path.partition("/")
+            self._by_kind.setdefault(kind, []).append(name)
+
+    @property
+    def kinds(self) -> list[str]:
+        return list(self._by_kind)
+
+    def has(self, pattern: str) -> bool:
+        """Whether at least one zone fits."""
+        if "*" not in pattern:
+            return pattern in self.paths
+        answer = self._answers.get(pattern)
+        if answer is None:
+            answer = self._answers[pattern] = self.search(pattern)
+        return answer
+
+    def search(self, pattern: str) -> bool:
+        kind, _, name = pattern.partition("/")
+        return any(
+            part_matches(name, its_name)
+            for its_kind, names in self._by_kind.items()
+            if part_matches(kind, its_kind)
+            for its_name in names
+        )
+
+
 def selected(include: Iterable[str], exclude: Iterable[str], path: str) -> bool:
     """Whether a rule with these patterns watches a zone."""
     return any(zone_matches(p, path) for p in include) and not any(zone_matches(p, path) for p in exclude)
