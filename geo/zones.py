@@ -38,6 +38,7 @@ ZONE_PROBLEMS: dict[str, str] = {
 }
 CODES = Codes(not_json="Z001", not_a_collection="Z002", not_a_feature="Z003", no_id="Z004")
 AREA_KIND = "area"
+LEAST_AREA_DEG2 = 1e-13  # a square of 3 cm
 FAR_APART_DEG = 5.0  # no city is as wide: a zone this far from the others is misplaced or has its axes swapped
 
 
@@ -134,7 +135,7 @@ def read_polygons(feature: Feature) -> tuple[Polygon | MultiPolygon | None, list
     flat = [[[position[:2] for position in ring] for ring in polygon] for polygon in polygons]
     geometry = shape({"type": kind, "coordinates": flat[0] if kind == "Polygon" else flat})
     assert isinstance(geometry, Polygon | MultiPolygon)
-    if geometry.area == 0:
+    if geometry.convex_hull.area < LEAST_AREA_DEG2:
         message = "the zone has no area: its points lie on one line"
         return None, [feature.problem("Z014", message, at="coordinates")]
     if not geometry.is_valid:
@@ -154,6 +155,8 @@ def ring_problems(feature: Feature, polygons: Any, kind: str) -> Iterable[Proble
             problem = ring_problem(feature, ring, at)
             if problem is not None:
                 yield problem
+                if problem.code == "Z008":
+                    return  # the nesting is wrong: every ring would say so
 
 
 def ring_problem(feature: Feature, ring: Any, at: str) -> Problem | None:
