@@ -36,7 +36,7 @@ from models.faults import (
     read_typed,
     too_deep,
 )
-from models.gather import GATHER, Gathered, Values
+from models.gather import GATHER, Gathered, Nulls, Values
 from models.observations import (
     CRS_NAMES,
     IDS,
@@ -55,6 +55,8 @@ STAGE = "decode"
 COUNTED_RECORDS = 16  # records of one call whose unknown fields are counted exactly
 LONG_KEY = 256  # bytes; a longer natural key (a list of readings) is kept as its digest
 NAN = float("nan")
+NO_NUMBERS = np.full(4096, NAN)  # to copy from: most columns of most batches are all null
+NO_CODES = np.full(4096, -1, dtype=np.int32)
 SEPARATOR = "\x1f"  # no id may hold it: ids are printable
 FREE_TEXTS = ("text", "address")
 
@@ -220,23 +222,33 @@ def struct_inside(kind: Any) -> type[msgspec.Struct] | None:
 
 
 def numbers(values: Values) -> F64:
-    missing = values.count(None)
+    missing = nulls_in(values)
     if missing == len(values):
-        return np.full(missing, NAN)
+        return NO_NUMBERS[:missing].copy() if missing <= len(NO_NUMBERS) else np.full(missing, NAN)
     if missing:
         values = [NAN if v is None else v for v in values]
     return np.fromiter(values, np.float64, len(values))
 
 
 def texts(values: Values) -> Texts:
+    if type(values) is Nulls:
+        return no_texts(len(values))
     distinct: dict[str | None, None] = dict.fromkeys(values)
     nulls = None in distinct
+    if nulls and len(distinct) == 1:
+        return no_texts(len(values))
     words = tuple(word for word in distinct if word is not None) if nulls else cast(tuple[str, ...], tuple(distinct))
     lookup = dict(zip(words, range(len(words)), strict=True))
-    if not words:
-        return Texts(np.full(len(values), -1, dtype=np.int32), words, lookup)
     codes = cast(dict[str | None, int], {**lookup, None: -1} if nulls else lookup)
     return Texts(np.fromiter(map(codes.__getitem__, values), np.int32, len(values)), words, lookup)
+
+
+def no_texts(rows: int) -> Texts:
+    return Texts(NO_CODES[:rows].copy() if rows <= len(NO_CODES) else np.full(rows, -1, dtype=np.int32), (), {})
+
+
+def nulls_in(values: Values) -> int:
+    return len(values) if type(values) is Nulls else values.count(None)
 
 
 def flags(values: Values) -> Flags:
@@ -285,7 +297,8 @@ class Building:
                 column, masks[name] = tokenised(tokens, cast(TokenKind, name), values)
             elif field.kind == "number":
                 column = Numbers(numbers(values))
-                self._check_number(name, column.values, by_row)
+                if nulls_in(values) < len(values):
+                    self._check_number(name, column.values, by_row)
             elif field.kind == "flag":
                 column = flags(values)
             elif field.kind == "mixed":
@@ -317,7 +330,7 @@ class Building:
         if name != "colour":
             return (self.gathered.row if by_row else self.gathered.head)[name]
         looks = self.gathered.row["attributes"]
-        return looks if looks.count(None) == len(looks) else [None if a is None else a.colour for a in looks]
+        return looks if nulls_in(looks) == len(looks) else [None if a is None else a.colour for a in looks]
 
     def _flag_rows(self, bad: Mask) -> None:
         if bad.any():
@@ -331,7 +344,7 @@ class Building:
             try:
                 ms = np.fromiter(stamps, np.int64, len(stamps))
                 bad = (ms < EARLIEST_MS) | (ms > LATEST_MS)
-                time_us = np.where(bad, 0, ms) * 1000
+                time_us = (np.where(bad, 0, ms) if bad.any() else ms) * 1000
             except OverflowError:
                 time_us, bad = times_one_by_one(stamps)
         else:
@@ -364,8 +377,6 @@ class Building:
             self.suspect |= bad
 
     def _check_number(self, name: str, values: F64, by_row: bool) -> None:
-        if not len(values):
-            return
         bad: Mask | None = None
         if name in NOT_NEGATIVE[self.topic] and np.fmin.reduce(values) < 0:
             bad = values < 0
@@ -454,6 +465,8 @@ def times_one_by_one(stamps: Values) -> tuple[I64, Mask]:
 
 def tokenised(tokens: Tokens, kind: TokenKind, values: Values) -> tuple[Texts, tuple[str | None, ...]]:
     """A column of tokens and the mask of each; a value of nothing but separators is null."""
+    if nulls_in(values) == len(values):
+        return no_texts(len(values)), ()
     tokens_of: dict[str | None, str | None] = {None: None}
     masks: dict[str, str] = {}
     for clear in dict.fromkeys(values):
@@ -464,7 +477,7 @@ def tokenised(tokens: Tokens, kind: TokenKind, values: Values) -> tuple[Texts, t
             continue
         token = tokens_of[clear] = tokens.token(kind, clear)
         masks.setdefault(token, MASKS[kind](clear))
-    column = texts([tokens_of[v] for v in values] if len(tokens_of) > 1 else values)
+    column = texts([tokens_of[v] for v in values])
     return column, tuple(masks[word] for word in column.words)
 
 

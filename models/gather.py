@@ -32,6 +32,12 @@ def wire_names(kind: type[Any]) -> tuple[str, ...]:
     return tuple(kind.__struct_encode_fields__)
 
 
+class Nulls(tuple[None, ...]):
+    """A column that no record had: known to hold nothing but nulls without being looked at."""
+
+    __slots__ = ()
+
+
 class Gathered(NamedTuple):
     """head: a list a field, one entry a record; row: one entry a row. `row_head`: the record of each row, None where
     rows and records are the same. `broken`: records whose structure is wrong; they have no rows. `columnar`: records
@@ -97,19 +103,25 @@ def gather_mixed_frames(frames: Sequence[TrackFrame], head: Fields) -> Gathered:
         counts.append(len(piece[0]) if piece else 0)
     if run:
         pieces.append(tuple(zip(*map(astuple, run), strict=True)))
-    if len(pieces) == 1:
-        row = dict(zip(TRACK_NAMES, pieces[0], strict=True))
-    else:
-        row = {name: list(chain.from_iterable(p[i] for p in pieces)) for i, name in enumerate(TRACK_NAMES)}
+    row = {name: joined([p[i] for p in pieces]) for i, name in enumerate(TRACK_NAMES)}
     return Gathered(head, row, np.repeat(np.arange(len(frames)), counts), broken, columnar)
 
 
+def joined(parts: Sequence[Values]) -> Values:
+    """One column of its pieces."""
+    if len(parts) == 1:
+        return parts[0]
+    if all(type(part) is Nulls for part in parts):
+        return Nulls((None,) * sum(map(len, parts)))
+    return list(chain.from_iterable(parts))
+
+
 def whole_columns(columns: TrackColumns) -> tuple[Values, ...]:
-    """All columns with absent ones as nulls; empty where track_id is missing or the lengths differ."""
+    """All columns, absent ones as nulls; empty where track_id is missing or the lengths differ."""
     length = -1 if columns.track_id is None else len(columns.track_id)
-    nulls = (None,) * length
-    whole = tuple(nulls if values is None else values for values in astuple(columns))
-    return whole if all(len(values) == length for values in whole) else ()
+    nulls = Nulls((None,) * length)
+    whole: tuple[Values, ...] = tuple([nulls if values is None else values for values in astuple(columns)])
+    return whole if {length}.issuperset(map(len, whole)) else ()
 
 
 READING_NAMES = wire_names(ReadingItem)
