@@ -47,7 +47,7 @@ from models.observations import (
     DeadReason,
     DecodeFailure,
 )
-from models.privacy import MASKS, NORMALISE, TokenKind, Tokens, mask_text
+from models.privacy import TokenKind, Tokens, mask_text
 from models.streams import STREAMS, Stream
 from models.times import EARLIEST_MS, LATEST_MS, BadTime, parse_time_us
 
@@ -222,6 +222,11 @@ def struct_inside(kind: Any) -> type[msgspec.Struct] | None:
 
 
 def numbers(values: Values) -> F64:
+    if values and values[0] is not None:
+        try:
+            return np.fromiter(values, np.float64, len(values))
+        except TypeError:  # a null further on
+            pass
     missing = nulls_in(values)
     if missing == len(values):
         return NO_NUMBERS[:missing].copy() if missing <= len(NO_NUMBERS) else np.full(missing, NAN)
@@ -297,7 +302,7 @@ class Building:
                 column, masks[name] = tokenised(tokens, cast(TokenKind, name), values)
             elif field.kind == "number":
                 column = Numbers(numbers(values))
-                if nulls_in(values) < len(values):
+                if values and type(values) is not Nulls:
                     self._check_number(name, column.values, by_row)
             elif field.kind == "flag":
                 column = flags(values)
@@ -467,17 +472,10 @@ def tokenised(tokens: Tokens, kind: TokenKind, values: Values) -> tuple[Texts, t
     """A column of tokens and the mask of each; a value of nothing but separators is null."""
     if nulls_in(values) == len(values):
         return no_texts(len(values)), ()
-    tokens_of: dict[str | None, str | None] = {None: None}
-    masks: dict[str, str] = {}
-    for clear in dict.fromkeys(values):
-        if clear is None:
-            continue
-        if not NORMALISE[kind](clear):
-            tokens_of[clear] = None
-            continue
-        token = tokens_of[clear] = tokens.token(kind, clear)
-        masks.setdefault(token, MASKS[kind](clear))
-    column = texts([tokens_of[v] for v in values])
+    pairs = {clear: tokens.token_and_mask(kind, clear) for clear in dict.fromkeys(values) if clear is not None}
+    token_of = {clear: token if mask else None for clear, (token, mask) in pairs.items()}
+    masks = dict(pairs.values())
+    column = texts([None if v is None else token_of[v] for v in values])
     return column, tuple(masks[word] for word in column.words)
 
 

@@ -113,7 +113,10 @@ def joined(parts: Sequence[Values]) -> Values:
         return parts[0]
     if all(type(part) is Nulls for part in parts):
         return Nulls((None,) * sum(map(len, parts)))
-    return list(chain.from_iterable(parts))
+    whole: list[Any] = []
+    for part in parts:
+        whole += part
+    return whole
 
 
 def whole_columns(columns: TrackColumns) -> tuple[Values, ...]:

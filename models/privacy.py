@@ -41,11 +41,15 @@ class Tokens:
 
     def token(self, kind: TokenKind, clear: str) -> str:
         """`pt-` (plate) or `ct-` (caller) and 128 bits in hexadecimal."""
+        return self._cached(kind, clear)[0]
+
+    def token_and_mask(self, kind: TokenKind, clear: str) -> tuple[str, str]:
+        """The two that stand for a value. The mask is empty where there is nothing but spaces and separators."""
         return self._cached(kind, clear)
 
-    def _make(self, kind: TokenKind, clear: str) -> str:
+    def _make(self, kind: TokenKind, clear: str) -> tuple[str, str]:
         digest = blake2b(NORMALISE[kind](clear).encode(), digest_size=16, key=self._key, person=kind.encode())
-        return PREFIXES[kind] + digest.hexdigest()
+        return PREFIXES[kind] + digest.hexdigest(), MASKS[kind](clear)
 
 
 def normalise_plate(clear: str) -> str:
