@@ -12,7 +12,7 @@ with the ignoring type at once, so a feed that always sends more than we know co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -143,35 +143,29 @@ class Decoder:
         return read_one(record, number, DETECTION, ("detection_id", "rule"), "event_time", "opened_event_time")
 
     def _read(self, topic: str, values: Sequence[bytes | None]) -> Read:
-        """All at once where every record is good and holds no unknown field, else one by one."""
-        strict = self._strict[topic]
-        try:
-            if max(map(len, cast(Sequence[bytes], values)), default=0) <= MAX_BYTES:
-                return Read(list(map(strict, cast(Sequence[bytes], values))), np.arange(len(values)), 0)
-        except (ValueError, TypeError, RecursionError):
-            pass
-        lenient = LENIENT[topic].decode
+        strict, lenient = self._strict[topic], LENIENT[topic].decode
         observations: list[Any] = []
-        at: list[int] = []
+        unread: list[int] = []
         unknown_records = unknown_fields = 0
+        decode = strict
         for record, value in enumerate(values):
-            if not value or len(value) > MAX_BYTES:
-                continue
             try:
-                if unknown_records < COUNTED_RECORDS:
-                    try:
-                        observation = strict(value)
-                    except (ValueError, RecursionError):
-                        observation = ignoring_unknown(lenient, value)
-                        unknown_records += 1
-                        unknown_fields += count_unknown(msgspec.json.decode(value), WIRE_TYPES[topic])
+                if len(value) <= MAX_BYTES:  # type: ignore[arg-type]
+                    observations.append(decode(value))  # type: ignore[arg-type]
                 else:
-                    observation = ignoring_unknown(lenient, value)
-            except (ValueError, RecursionError):
-                continue
-            observations.append(observation)
-            at.append(record)
-        return Read(observations, np.array(at, dtype=np.int64), unknown_fields)
+                    unread.append(record)
+            except (ValueError, TypeError, RecursionError):
+                try:
+                    observations.append(ignoring_unknown(lenient, value))
+                except (ValueError, TypeError, RecursionError):
+                    unread.append(record)
+                    continue
+                unknown_records += 1
+                unknown_fields += count_unknown(msgspec.json.decode(value), WIRE_TYPES[topic])  # type: ignore[arg-type]
+                if unknown_records == COUNTED_RECORDS:
+                    decode = partial(ignoring_unknown, lenient)
+        at = np.arange(len(values))
+        return Read(observations, np.delete(at, unread) if unread else at, unknown_fields)
 
     def _failure(self, topic: str, record: int, value: bytes | None, arrival_us: int) -> DecodeFailure:
         try:
@@ -185,7 +179,7 @@ class Decoder:
         return DecodeFailure(record, STAGE, *fault)
 
 
-def ignoring_unknown(lenient: Any, value: bytes) -> Any:
+def ignoring_unknown(lenient: Any, value: Any) -> Any:
     """Decoded by the type that ignores unknown fields; what they hold must still be UTF-8 and not too deep."""
     observation = lenient(value)
     if too_deep(value):

@@ -117,6 +117,9 @@ def too_deep(value: bytes) -> bool:
 OUTSIDE_TEXTS = re.compile(rb'"(?:[^"\\]+|\\.)*+"|[\[\]{}]', re.DOTALL)
 
 
+PLAIN_NAME = re.compile(r"[A-Za-z_]{1,40}")  # what may be shown of a name that we do not know
+
+
 class Unreadable(NamedTuple):
     """Stands for a number that JSON cannot hold, so that its path can be found."""
 
@@ -154,7 +157,7 @@ def unreadable(document: object, path: str) -> Iterator[tuple[str, str]]:
         yield path, document.text
     elif isinstance(document, dict):
         for name, part in document.items():
-            yield from unreadable(part, f"{path}.{name}")
+            yield from unreadable(part, f"{path}.{name}" if PLAIN_NAME.fullmatch(name) else f"{path}[...]")
     elif isinstance(document, list):
         for number, part in enumerate(document):
             yield from unreadable(part, f"{path}[{number}]")
