@@ -14,6 +14,8 @@ from streams.commands.failing import CannotRun
 from streams.commands.stopping import stop_wished
 from streams.recording import RecordedLine, read_recording
 
+# Few and larger batches: the embedded broker hands out one a fetch, and a reader answers for each.
+LINGER_MS = 100
 PROGRESS_S = 1.0
 
 
@@ -50,7 +52,9 @@ def feed(
     first_round = iter([lines])
     at = Connection.open(broker)
     partitions = at.partitions(full_name(name, at.prefix) for name in TICKED_TOPICS)
-    producer = KafkaProducer(**at.options(), acks="all", enable_idempotence=True, linger_ms=20, compression_type="lz4")
+    producer = KafkaProducer(
+        **at.options(), acks="all", enable_idempotence=True, linger_ms=LINGER_MS, compression_type="lz4"
+    )
     with stop_wished() as stop:
         told_s = time.monotonic()
 
