@@ -14,6 +14,7 @@ from models.problems import Place, Problem
 
 SPACE = re.compile(r"[ \t\r\n]*")
 DECODER = json.JSONDecoder()
+WGS84_NAMES = re.compile(r"CRS84|EPSG:[0-9.]*:?(?:4326|4490)\b", re.IGNORECASE)  # 4490 is CGCS2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Feature:
             message=message,
             hint=hint,
             path=path,
-            snippet=self.snippet,
+            snippet=self.snippet or None,
             severity=severity,
         )
 
@@ -57,6 +58,7 @@ class Codes:
     not_a_collection: str
     not_a_feature: str
     no_id: str
+    wrong_crs: str
 
 
 class Lines:
@@ -110,6 +112,17 @@ def read_features(file: str, data: bytes, codes: Codes) -> tuple[list[Feature], 
             message=f"the file's type is {json.dumps(kind, ensure_ascii=False)[:60]}, not a FeatureCollection with "
             "features; it is not used",
             hint='write {"type": "FeatureCollection", "features": [...]}',
+        )
+        return [], [problem]
+    at, crs = members.get("crs", (0, None))
+    if crs is not None and not WGS84_NAMES.search(json.dumps(crs)):
+        problem = Problem(
+            place=lines.place(at),
+            code=codes.wrong_crs,
+            message="the file names a system of coordinates other than WGS-84; everything in it would be misplaced, so "
+            "it is not used",
+            hint="convert the file to WGS-84 longitude and latitude and leave out `crs`, as RFC 7946 has it",
+            snippet=lines.snippet(at) or None,
         )
         return [], [problem]
     offsets = list(array_offsets(text, members["features"][0]))

@@ -33,8 +33,9 @@ REGISTRY_PROBLEMS: dict[str, str] = {
     "G012": "an area is not among the area/* zones",
     "G013": "an entry lies outside its area",
     "G014": "a unit has no department, so nothing can be dispatched to it",
+    "G015": "the file names a system of coordinates other than WGS-84",
 }
-CODES = Codes(not_json="G001", not_a_collection="G002", not_a_feature="G003", no_id="G004")
+CODES = Codes(not_json="G001", not_a_collection="G002", not_a_feature="G003", no_id="G004", wrong_crs="G015")
 
 
 @dataclass(frozen=True, slots=True)

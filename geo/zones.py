@@ -35,8 +35,9 @@ ZONE_PROBLEMS: dict[str, str] = {
     "Z015": "a hole lies outside its shell",
     "Z016": "a property has the wrong type",
     "Z017": "a zone's area is not among the area/* zones",
+    "Z018": "the file names a system of coordinates other than WGS-84",
 }
-CODES = Codes(not_json="Z001", not_a_collection="Z002", not_a_feature="Z003", no_id="Z004")
+CODES = Codes(not_json="Z001", not_a_collection="Z002", not_a_feature="Z003", no_id="Z004", wrong_crs="Z018")
 AREA_KIND = "area"
 LEAST_AREA_DEG2 = 1e-13  # a square of 3 cm
 FAR_APART_DEG = 5.0  # no city is as wide: a zone this far from the others is misplaced or has its axes swapped

@@ -92,6 +92,7 @@ def test_a_bad_entry_is_told_with_its_place(code: str, kind: str, bad: Any) -> N
 def test_every_code_has_a_case() -> None:
     problems: list[Problem] = read_registry([("devices.geojson", b""), ("units.geojson", b"{}")])[1]
     problems += read_registry([("cameras.geojson", collection(CAMERA))])[1]
+    problems += read_registry([("units.geojson", b'{"type": "FeatureCollection", "features": [], "crs": "x"}')])[1]
     for _, kind, bad in BAD:
         problems += read_registry([(f"{kind}.geojson", collection(GOOD[kind], bad))], AREAS)[1]
     assert {p.code for p in problems} == set(REGISTRY_PROBLEMS)

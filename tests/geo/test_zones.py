@@ -44,6 +44,16 @@ def test_a_zone_is_read_whole() -> None:
     assert zones[1].area == "danghu"
 
 
+def with_crs(name: str) -> bytes:
+    crs = {"type": "name", "properties": {"name": name}}
+    return json.dumps({"type": "FeatureCollection", "crs": crs, "features": [FINE]}).encode()
+
+
+@pytest.mark.parametrize("name", ["urn:ogc:def:crs:OGC:1.3:CRS84", "EPSG:4326", "urn:ogc:def:crs:EPSG::4490"])
+def test_an_old_file_that_names_wgs84_is_read(name: str) -> None:
+    assert read_zones([("a", with_crs(name))])[1] == []
+
+
 BAD: list[tuple[str, Any]] = [
     ("Z003", {"type": "Polygon"}),
     ("Z003", 5),
@@ -102,6 +112,8 @@ def test_a_bad_zone_is_told_with_its_place_and_left_out(code: str, bad: Any) -> 
         ("Z002", b"{}", 1),
         ("Z002", json.dumps(FINE).encode(), 1),
         ("Z002", b'{"type": "FeatureCollection"}', 1),
+        ("Z018", with_crs("urn:ogc:def:crs:EPSG::4549"), 1),
+        ("Z018", with_crs("GCJ02"), 1),
     ],
 )
 def test_a_file_that_holds_no_features(code: str, data: bytes, line: int) -> None:
@@ -115,7 +127,7 @@ def test_every_code_has_a_case_and_every_message_reads_well() -> None:
         FINE, feature("b", polygon(RING), kind="k", area="nowhere"), feature("danghu", polygon(RING), kind="area")
     )
     problems: list[Problem] = read_zones([("a", near)])[1]
-    problems += read_zones([("b", b""), ("c", b"{}")])[1]
+    problems += read_zones([("b", b""), ("c", b"{}"), ("d", with_crs("GCJ02"))])[1]
     for _, bad in BAD:
         problems += read_zones([("a", collection(FINE, bad))])[1]
     assert {p.code for p in problems} == set(ZONE_PROBLEMS)
