@@ -72,6 +72,12 @@ def test_positions_become_wgs84_record_by_record(crs: str) -> None:
     assert np.abs(got[[0, 1, 3]] - [LON, LAT]).max() < 1e-9
 
 
+def test_a_record_of_an_unknown_system_does_not_stop_its_neighbours() -> None:
+    placed = place(WITH, "camera.tracks", frame((LON, LAT), crs="mars"), frame((LON, LAT), crs="cgcs2000"))
+    assert placed.failed.tolist() == [True, False]
+    assert positions(placed.batch) == [(LON, LAT)]
+
+
 def test_outside_the_bounds_is_refused_and_swapped_axes_are_named() -> None:
     far, tokyo = frame((LON, LAT), (LON, LAT + 3)), frame((139.7, 35.7))
     placed = place(WITH, "camera.tracks", frame((LON, LAT)), far, frame((LON, LAT)), tokyo)
