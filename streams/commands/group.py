@@ -25,7 +25,7 @@ READER_GONE = 128 + signal.SIGPIPE
 # commands' own to be the same.
 COMMANDS = {
     "demo": "一条命令看全程 / The shipped city, live and self-contained: broker, worker, crews, feed",
-    "replay": "不用 Kafka 回放录音 / A recording through the whole core, without a broker",
+    "replay": "回放录制文件 / A recording through the whole core, without a broker",
     "rules": "规则工具 / The rule authors' tools",
     "zones": "区域工具 / Check zone files",
     "registry": "登记表工具 / Check the registry of devices, segments and units",
