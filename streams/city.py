@@ -106,7 +106,7 @@ def read_rules(
         types=None if tables is None else tables.types,
         departments=None if tables is None else tables.departments,
         holidays=None if tables is None else tables.working.holidays,
-        tokens=tokens.token,
+        tokens=lambda field, clear: tokens.token("plate" if field == "plate" else "caller", clear),
     )
     return load_rules(read_sources(paths), context)
 

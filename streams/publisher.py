@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import tzinfo
 
 from models.times import format_time
+from rules.detection.detector import TICK_HEADER
 from streams.clock import Clock
 from streams.producer import Outgoing, Producer, event_headers
 from streams.publishing import Message
@@ -25,14 +26,17 @@ class Publisher:
         now = format_time(self.clock.now_us(), self.zone)
         await self.producer.send_batch([self._outgoing(message, now, epoch, seq) for message in messages])
 
-    async def tick(self, topic: str, partition: int, headers: tuple[tuple[str, bytes], ...]) -> None:
-        """A clock record on one partition."""
-        await self.producer.send_batch([Outgoing(full_name(topic, self.prefix), None, None, headers, partition)])
+    async def tick(self, topic: str, key: str, partition: int, at_us: int, source: str) -> None:
+        """A clock record on one partition (with a key, since aiokafka sends nothing without key and value)."""
+        headers = ((TICK_HEADER, b"%d" % (at_us // 1000)), ("ce_source", f"/{self.prefix}/{source}".encode()))
+        await self.producer.send_batch(
+            [Outgoing(full_name(topic, self.prefix), None, key.encode(), headers, partition)]
+        )
 
     def _outgoing(self, message: Message, now: str, epoch: int | None, seq: int | None) -> Outgoing:
         headers = event_headers(
             event_id=message.id,
-            source=f"/{self.prefix}/core",
+            source=f"/{self.prefix}/{message.source}",
             event_type=f"{self.prefix}.{message.topic}.v1",
             time=now,
             epoch=epoch,

@@ -28,13 +28,15 @@ class Letters(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A record to publish. `topic` is the short name; `partition` None: by the key. `id` goes out as `ce_id`."""
+    """A record to publish. `topic` is the short name; `partition` None: by the key. `id` and `source` go out as `ce_id`
+    and `ce_source`."""
 
     topic: str
     key: str
     value: bytes
     id: str
     partition: int | None = None
+    source: str = "desk"
 
 
 def encode(value: msgspec.Struct) -> bytes:
@@ -42,7 +44,12 @@ def encode(value: msgspec.Struct) -> bytes:
     return orjson.dumps(msgspec.to_builtins(value))
 
 
-def detection_messages(detections: Iterable[Detection], centre: str) -> list[Message]:
+def detector_source(partition: int) -> str:
+    """Names the Detector of a partition in headers."""
+    return f"detector/{partition}"
+
+
+def detection_messages(detections: Iterable[Detection], centre: str, partition: int) -> list[Message]:
     """To the Desk's partition, keyed by its command centre."""
     return [
         Message(
@@ -51,6 +58,7 @@ def detection_messages(detections: Iterable[Detection], centre: str) -> list[Mes
             encode(d),
             f"{d.detection_id}/{d.kind}/{d.stage or ''}/{d.event_time}",
             CENTRE_PARTITION,
+            detector_source(partition),
         )
         for d in detections
     ]
@@ -88,7 +96,7 @@ def lane_messages(
 ) -> list[Message]:
     """All that a lane's outcome publishes."""
     return [
-        *detection_messages(outcome.detections, centre),
+        *detection_messages(outcome.detections, centre, partition),
         *dead_messages(outcome.dead, records, topic, partition, letters),
         *late_messages(outcome.late, records, topic, partition),
     ]

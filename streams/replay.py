@@ -110,7 +110,7 @@ class Replay:
         now_us = self.ticked_ms * 1000
         messages: list[Message] = []
         for partition in sorted(self.detectors):
-            told = detection_messages(self.detectors[partition].advance(now_us), self.city.centre)
+            told = detection_messages(self.detectors[partition].advance(now_us), self.city.centre, partition)
             messages += told + self._to_desk("detections", told)
         messages += self._desk(self.desk.advance(now_us))
         messages += self._crews_turn(now_us)

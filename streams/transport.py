@@ -58,6 +58,8 @@ MAX_CHUNK_RECORDS = 4096
 BUFFERED_CHUNKS = 16
 # How long an assignment hook may take to load state. Faust would give up in silence at `broker_request_timeout` (90 s).
 ASSIGN_LIMIT_S = 75.0
+# The last commit before partitions go. Without it the next owner reads a little more again; the store knows better.
+COMMIT_LIMIT_S = 10.0
 # Nothing arrived for this long although there is something to read: the consumer is stuck (faust-streaming 175, 523).
 STALL_LIMIT_S = 90.0
 # A consumer with nothing to fetch (all buffers full, or all paused) looks again after this at the latest.
@@ -393,6 +395,7 @@ class ChunkConsumer(driver.Consumer):
         self.flow._consumer = self
         self._something_active = asyncio.Event()
         self._seeking = asyncio.Lock()
+        self._releasing = asyncio.Lock()
         self._seek_number = 0
         self._heard_s = time.monotonic()
 
@@ -402,6 +405,8 @@ class ChunkConsumer(driver.Consumer):
     # -- assignment ----------------------------------------------------------------------------------------------------
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        if self.app.should_stop:
+            return  # Faust closes the client under aiokafka's feet here, and both then wait for each other for a minute
         try:
             await self._check_assignment(assigned)
         except AssignmentError as exc:
@@ -467,6 +472,9 @@ class ChunkConsumer(driver.Consumer):
             self.flow.on_flowing(self.flow.assigned)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        if self.app.should_stop:
+            await self.wait_empty()  # the stop does the same: whoever comes first
+            return
         # Faust's own forgets the acks first and waits for the agents afterwards; ours are needed until the commit.
         await self._on_partitions_revoked(revoked)
         if self._active_partitions is not None:
@@ -475,16 +483,22 @@ class ChunkConsumer(driver.Consumer):
 
     async def wait_empty(self) -> None:
         """Called by Faust with the flow stopped, on rebalance and on stop: finish, let the shell store, commit."""
-        while self._unacked_messages and not self.should_stop:
-            self._clean_unacked_messages()
-            if self._unacked_messages:
-                await self._wait_for_ack(timeout=1)
-        flow, held = self.flow, self.flow.assigned
-        if held:
+        async with self._releasing:
+            while self._unacked_messages and not self.should_stop:
+                self._clean_unacked_messages()
+                if self._unacked_messages:
+                    await self._wait_for_ack(timeout=1)
+            flow, held = self.flow, self.flow.assigned
+            if not held:
+                return
             try:
                 if flow.on_revoked is not None:
                     await flow.on_revoked(held)
-                await self.commit()
+                await asyncio.wait_for(self.commit(), COMMIT_LIMIT_S)
+            except TimeoutError:
+                log.warning(
+                    "not committed within %.0f s before giving up partitions; the store is ahead", COMMIT_LIMIT_S
+                )
             except Exception as exc:  # noqa: BLE001 (Faust would log it and lose the partitions with nothing stored)
                 die(exc)
             flow.assigned = frozenset()
@@ -706,7 +720,7 @@ def create_app(
     timing: dict[str, Any] = (
         {"broker_session_timeout": 4.0, "broker_heartbeat_interval": 1.0}
         if embedded
-        else {"broker_session_timeout": 20.0, "broker_heartbeat_interval": 3.0}
+        else {"broker_session_timeout": 10.0, "broker_heartbeat_interval": 3.0}
     )
     settings: dict[str, Any] = {
         "broker": ";".join(f"{SCHEME}://{server.strip()}" for server in servers.split(",")),

@@ -16,8 +16,8 @@ from geo.atlas import Atlas
 from models.columns import RawRecord
 from models.decode import Decoder
 from models.detections import Detection
-from models.streams import DETECTOR_TOPICS, STREAMS
-from models.times import SECOND_US, format_time
+from models.streams import DETECTOR_TOPICS
+from models.times import format_time
 from rules.detection.lane import TICK_HEADER, Lane, LaneOutcome, LaneState, Late, tick_us
 from rules.language.model import Bundle
 
@@ -62,7 +62,7 @@ class Detector:
                 bundle.of([topic]),
                 atlas,
                 decoder,
-                lateness_us=bundle.lateness_us.get(topic, round(STREAMS[topic].lateness_s * SECOND_US)),
+                lateness_us=bundle.lateness_of(topic),
                 accept_unregistered=accept_unregistered,
                 format_time=partial(format_time, zone=zone),
             )

@@ -134,7 +134,8 @@ class Selector:
         variant = self._variants(number, rule, batch, rows, zone)
         signal, rows_ok = self._signals(rule, batch, rows, variant)
         if not rows_ok.all():
-            rows, zone, entered, variant, signal = (a[rows_ok] for a in (rows, zone, entered, variant, signal))
+            rows, zone, entered = rows[rows_ok], zone[rows_ok], entered[rows_ok]
+            variant, signal = variant[rows_ok], signal[rows_ok]
         return self._build(number, rule, batch, areas, rows, zone, entered, variant, signal, natural_keys, offsets)
 
     def _in_zones(self, f: ZoneFilter, batch: Batch, rows: I64, inside: tuple[I64, I64]) -> tuple[I64, I64, Mask]:

@@ -101,7 +101,7 @@ class Watch:
         self.drop(condition)
 
     def tend(self, condition: Condition, now_us: int) -> int:
-        """`still`, `unknown` and the time-out of an open condition up to now; gives when to look next, 0 if it ended."""
+        """`still`, `unknown` and the time-out of an open condition up to now; gives when to look next, 0: it ended."""
         assert condition.opened_us is not None
         while condition.still_us <= now_us:
             if not condition.unknown and self.seems_there(condition, condition.still_us):

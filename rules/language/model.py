@@ -13,6 +13,8 @@ from typing import Literal, Protocol
 from models.columns import I64, Batch, Mask, Scalar
 from models.detections import Text
 from models.problems import Place
+from models.streams import STREAMS
+from models.times import SECOND_US
 
 
 class Expression(Protocol):
@@ -218,3 +220,7 @@ class Bundle:
     def of(self, topics: Sequence[str]) -> tuple[Rule, ...]:
         """The rules that are not drafts and read one of these topics."""
         return tuple(r for r in self.rules if r.status != "draft" and r.topic in topics)
+
+    def lateness_of(self, topic: str) -> int:
+        """Microseconds that a record of this topic may come behind the newest one."""
+        return self.lateness_us.get(topic, round(STREAMS[topic].lateness_s * SECOND_US))

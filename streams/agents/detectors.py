@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from models.columns import RawRecord
 from models.observations import DeadReason, DecodeFailure
 from models.streams import DETECTOR_TOPICS
-from rules.detection.detector import TICK_HEADER, Detector, tick_us
+from rules.detection.detector import Detector, tick_us
 from streams.city import City
 from streams.clock import Clock
 from streams.publisher import Publisher
-from streams.publishing import CENTRE_PARTITION, Message, dead_messages, detection_messages, lane_messages
+from streams.publishing import (
+    CENTRE_PARTITION,
+    Message,
+    dead_messages,
+    detection_messages,
+    detector_source,
+    lane_messages,
+)
 from streams.settings import Settings
 from streams.store import Store
 from streams.topics import full_name, partition_for
-from streams.transport import TP, Chunk, Flow
+from streams.transport import TP, Chunk, Flow, Record
 
 
 @dataclass(slots=True)
@@ -79,6 +85,8 @@ class DetectorAgent:
         held, topic = self.held[chunk.partition], self.topics[chunk.topic]
         async with held.lock:
             records, strays = self._strays(held, topic, chunk)
+            if self.settings.clock == "stream":
+                records = self._arrivals(held, topic, records)
             outcome = held.detector.feed(topic, records)
             letters = self.city.letters
             messages = [
@@ -97,7 +105,7 @@ class DetectorAgent:
         if self.clock.monotonic_s() - held.stored_s >= self.settings.store_every_s:
             await self.store_partition(chunk.partition)
 
-    def _strays(self, held: Held, topic: str, chunk: Chunk) -> tuple[list[RawRecord], list[DecodeFailure]]:
+    def _strays(self, held: Held, topic: str, chunk: Chunk) -> tuple[list[Record], list[DecodeFailure]]:
         """Records whose key belongs to another partition: no state of theirs is here, so they are dead letters."""
         good, strays = held.good_keys, []
         for number, record in enumerate(chunk.records):
@@ -116,6 +124,17 @@ class DetectorAgent:
 
     # clocks
 
+    @staticmethod
+    def _arrivals(held: Held, topic: str, records: Sequence[Record]) -> list[Record]:
+        """Under the stream clock a record arrived when its partition's clock says, whenever the broker took it."""
+        arrived, now_ms = [], held.ticks_us.get(topic, 0) // 1000
+        for record in records:
+            at_us = tick_us(record)
+            if at_us is not None:
+                now_ms = max(now_ms, at_us // 1000)
+            arrived.append(record._replace(timestamp=now_ms) if now_ms else record)
+        return arrived
+
     async def _pass_on_clock(self, held: Held, topic: str, chunk: Chunk) -> None:
         """Under the stream clock, tell the Desk how far all lanes of this partition have come."""
         if self.settings.clock != "stream":
@@ -126,11 +145,8 @@ class DetectorAgent:
         held.ticks_us[topic] = max(ticks)
         if len(held.ticks_us) == len(self.topics) and min(held.ticks_us.values()) > held.told_us:
             held.told_us = min(held.ticks_us.values())
-            headers = (
-                (TICK_HEADER, b"%d" % (held.told_us // 1000)),
-                ("zhinao_partition", b"%d" % chunk.partition),
-            )
-            await self.publisher.tick("detections", CENTRE_PARTITION, headers)
+            source = detector_source(chunk.partition)
+            await self.publisher.tick("detections", self.settings.centre, CENTRE_PARTITION, held.told_us, source)
 
     async def tick(self) -> None:
         """Once a second under the wall clock: lanes with nothing left to read follow it; dirty state is stored."""
@@ -140,7 +156,7 @@ class DetectorAgent:
                 if self.settings.clock == "wall" and quiet:
                     detections = held.detector.advance(self.clock.now_us(), quiet)
                     held.dirty = held.dirty or bool(detections)
-                    messages: list[Message] = detection_messages(detections, self.settings.centre)
+                    messages: list[Message] = detection_messages(detections, self.settings.centre, partition)
                     await self.publisher.send(messages)
             if self.clock.monotonic_s() - held.stored_s >= self.settings.store_every_s:
                 await self.store_partition(partition)

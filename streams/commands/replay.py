@@ -48,7 +48,8 @@ def replay(
         raise click.UsageError(f"no such topic: {', '.join(unknown)}; topics are {', '.join(TOPICS)}")
     settings = Settings.read()
     city = build_city(settings, rules=rules, zones=zones, registry=registry, tables=tables)
-    run = Replay(city, partitions=settings.partitions, crews=Crews() if crews else None)
+    units = () if city.atlas.registry is None else tuple(city.atlas.registry.units.values())
+    run = Replay(city, partitions=settings.partitions, crews=Crews(units=units, centre=city.centre) if crews else None)
     with RecordingWriter(out) as writer:
         for line in run.run(read_recordings(recordings), drain_ms=round(drain * 1000)):
             if not wanted or line.topic in wanted:

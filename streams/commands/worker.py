@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 import faust
 
 from models.streams import DESK_TOPICS, DETECTOR_TOPICS
-from streams.agents.desk import DeskAgent
+from streams.agents.desk import DeskAgent, OpenJournal
 from streams.agents.detectors import DetectorAgent
 from streams.city import build_city
 from streams.clock import WallClock
@@ -28,7 +28,7 @@ from streams.worker import run_worker
 TICK_S = 1.0
 
 
-class Heart(faust.Service):  # type: ignore[misc]
+class Heart(faust.Service):
     """Connects the producer before anything flows, and ticks the agents once a second."""
 
     def __init__(self, producer: Producer, agents: tuple[DetectorAgent, DeskAgent], flow: Flow) -> None:
@@ -92,7 +92,7 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     return app, heart
 
 
-def stores(settings: Settings, producer: Producer) -> tuple[Store, Callable[[int], object]]:
+def stores(settings: Settings, producer: Producer) -> tuple[Store, OpenJournal]:
     """Files beside the embedded broker, which keeps nothing; topics with a real Kafka."""
     servers, options = settings.servers or "", aiokafka_options(settings)
     if settings.embedded:
