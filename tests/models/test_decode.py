@@ -407,6 +407,13 @@ def test_unknown_fields_are_ignored_and_counted_at_every_level() -> None:
     assert first | {"record": 1} == second
 
 
+@pytest.mark.parametrize("odd", [b"1e999", b"9" * 5000, b"[" * 60 + b"]" * 60, b'{"x":1}'])
+def test_what_an_unknown_field_holds_does_not_matter(odd: bytes) -> None:
+    decoded = decode(T, b'{"sensor_id":"c","frame_time":1,"objects":[],"x":' + odd + b"}")
+    assert not decoded.failures
+    assert decoded.unknown_fields == 1
+
+
 def test_many_records_with_unknown_fields_are_counted_up_to_a_limit_and_all_decoded() -> None:
     decoded = decode(T, *[SAMPLES[T] | {"x": 1}] * (COUNTED_RECORDS + 5), b'{"x":[]}', SAMPLES[T])
     assert len(rows(decoded)) == COUNTED_RECORDS + 6
