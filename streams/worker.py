@@ -3,15 +3,20 @@
 Ends with 0 after SIGTERM or SIGINT (state stored, offsets committed), with 1 and the cause on stderr otherwise.
 """
 
+import asyncio
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faust
 
 from streams.transport import TP, ShellApp, die
+
+# For aiokafka to leave the group and close its connections, once the partitions are given up. It takes 0.1 s.
+GRACE_S = 5.0
 
 
 class _Worker(faust.Worker):
@@ -26,6 +31,19 @@ class _Worker(faust.Worker):
 
     def change_workdir(self, path: Path) -> None:
         """The caller's folder is the right one."""
+
+    async def _stop_on_signal(self, signal: signal.Signals) -> None:
+        hurry = asyncio.ensure_future(self._hurry())
+        await super()._stop_on_signal(signal)
+        hurry.cancel()
+
+    async def _hurry(self) -> None:
+        """With everything stored and committed, a client that does not come to its end is not waited for."""
+        flow = cast(ShellApp, self.app).flow
+        while flow.assigned:  # noqa: ASYNC110 (once in a process's life)
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(GRACE_S)
+        die("its Kafka client did not end in time; all is stored", code=0)
 
     async def _sentinel_task(self) -> None:
         """Faust waits a second here before it closes its loop, for nothing we have."""

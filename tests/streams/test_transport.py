@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -139,6 +140,9 @@ class Worker:
         """The partitions of its last assignment; none after they were revoked."""
         changes = [event for event in self.events() if event["what"] in ("assigned", "revoked")]
         return list(changes[-1]["tps"]) if changes and changes[-1]["what"] == "assigned" else []
+
+    def has(self, number: int) -> bool:
+        return self.count() == number or self.ended()
 
     def count(self) -> int:
         return sum(len(set(offsets)) for offsets in self.offsets().values())
@@ -364,6 +368,39 @@ def test_an_idle_partition_answers_within_the_fetch_wait(embedded: EmbeddedBroke
         assert worker.stop() == 0
     print(f"hop on the embedded broker, idle: p50 {statistics.median(waits):.1f} ms, p99 {waits[-1]:.1f} ms")
     assert statistics.median(waits) < 60  # with Faust's own wait it would be 786
+
+
+@pytest.mark.parametrize("when_s", [0.6, 1.2, 1.8, 2.4])
+def test_a_stop_in_the_middle_of_the_start_is_quick_and_clean(
+    embedded: EmbeddedBroker, tmp_path: Path, unique_prefix: str, when_s: float
+) -> None:
+    names = [f"{unique_prefix}a.v1"]
+    warm_up(embedded.address, names)
+    with Worker(tmp_path, embedded.address, names, names[0]) as worker:
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.process.wait(when_s)
+        worker.process.send_signal(signal.SIGTERM if when_s < 2 else signal.SIGINT)
+        # Before Python has installed the handler the signal itself is the end.
+        assert worker.process.wait(15) in (0, -signal.SIGTERM), worker.stderr()
+
+
+@pytest.mark.kafka
+def test_a_broker_that_dies_and_comes_back_costs_nothing(start_kafka: Any, tmp_path: Path) -> None:
+    kafka = start_kafka()
+    names = ["a.v1", "b.v1"]
+    kafka.create_topics(*names)
+    options = {"app": {"broker_session_timeout": 6.0, "broker_heartbeat_interval": 1.0}}
+    with Worker(tmp_path, kafka.bootstrap, names, "group", **options) as worker:
+        worker.ready()
+        for round_ in range(2):
+            send(kafka.bootstrap, names, 200, start=200 * round_)
+            until("all so far", partial(worker.has, 400 * (round_ + 1)))
+            kafka.restart(at_once=True)
+        send(kafka.bootstrap, names, 200, start=400)
+        until("the last ones", lambda: worker.count() == 1200 or worker.ended())
+        assert worker.stop() == 0, worker.stderr()
+    for tp, offsets in worker.offsets().items():
+        assert set(offsets) == set(range(len(set(offsets)))), f"records of {tp} were skipped"
 
 
 def test_groups_are_checked_as_wholes() -> None:
