@@ -396,7 +396,7 @@ class Checker:
 
     def expect(self, tree: syntax.Call, fits: bool, due: str) -> None:
         if not fits:
-            refuse("E134", f"{tree.name} takes {due}, here are {len(tree.arguments)} arguments", tree.span)
+            refuse("E134", f"{tree.name} takes {due}; {len(tree.arguments)} given", tree.span)
 
     def row_time(self, tree: syntax.Call) -> Typed:
         self.expect(tree, not tree.arguments, "no arguments (it is that of the row's time)")

@@ -285,7 +285,8 @@ def check_name(here: Here, text: str) -> bool:
 
 def last(here: Here) -> str:
     """How a clause is called in a message."""
-    return here.path[-1] if here.path else "a rule file"
+    name = here.path[-1] if here.path else "a rule file"
+    return name if " " in name else f'"{name}"'
 
 
 def shown(node: Node) -> str:

@@ -32,7 +32,7 @@ CODES: dict[str, Code] = {
     ),
     "E103": Code(
         "too large", "文件过大",
-        "A rule file has at most 2 MB.",
+        "A rule file has at most 2 MB, 200000 entries, and 1000 macros, lists or calendars; a list 20000 items.",
     ),
     "E104": Code(
         "nested too deep", "嵌套过深",
@@ -148,7 +148,7 @@ CODES: dict[str, Code] = {
     ),
     "E140": Code(
         "bad message template", "消息模板不合规",
-        "A place-holder is {field} or {field|filter}; {{ and }} are braces.",
+        "A place-holder is {field} or {field|filter}, {{ and }} are braces; a template has at most 1000 characters.",
     ),
     "E190": Code(
         "not built yet", "尚未实现",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import pairwise
 
 from models.problems import Place, Problem, Severity
 
 MAX_PROBLEMS = 500  # of one file: nobody reads more, and a hostile file must not fill memory with them
 MAX_SNIPPET = 400  # characters of a line worth showing
-MAX_CANDIDATES = 2000  # names searched for the nearest one
+FEW_NAMES = 64  # so many are all compared; of more only those that share rare pairs of characters
+COMMON = 500  # names with the same pair of characters: it tells nothing apart
 
 Spot = tuple[int, int, int]
 """Line, column, length."""
@@ -82,5 +85,28 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 def nearest(word: str, names: Sequence[str]) -> str | None:
     if len(word) > 80:
         return None
-    found = get_close_matches(word, names[:MAX_CANDIDATES], n=1, cutoff=0.6)
+    found = get_close_matches(word, alike(word, names), n=1, cutoff=0.6)
     return found[0] if found else None
+
+
+def alike(word: str, names: Sequence[str]) -> Sequence[str]:
+    """The names worth comparing with a word."""
+    if len(names) <= FEW_NAMES:
+        return names
+    pairs = by_pair(names)
+    shared = Counter(n for pair in pairs_of(word) if len(with_pair := pairs.get(pair, [])) <= COMMON for n in with_pair)
+    return [names[n] for n, _ in shared.most_common(FEW_NAMES)] or names[:FEW_NAMES]
+
+
+@lru_cache(maxsize=8)
+def by_pair(names: Sequence[str]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        for pair in pairs_of(name):
+            found.setdefault(pair, []).append(number)
+    return found
+
+
+def pairs_of(word: str) -> list[str]:
+    """Each pair of neighbouring characters once, in order."""
+    return list(dict.fromkeys(a + b for a, b in pairwise(word)))

@@ -99,7 +99,7 @@ def calendars_of(rule: Rule) -> Iterable[WeekCalendar]:
 def load_file(source: SourceFile, context: Context, zones: ZoneBook | None) -> Loaded:
     loaded = Loaded(File(source.name), [])
     if source.missing is not None:
-        loaded.file.add("E101", f"{quoted(source.name)} cannot be read: {source.missing}", (1, 1, 1))
+        loaded.file.add("E101", f"cannot be read: {source.missing}", (1, 1, 1))
         return loaded
     try:
         root = compose(loaded.file, source.data)

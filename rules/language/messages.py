@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rules.language.typed import Kind
 
+MAX_TEMPLATE = 1000  # characters: a message is read at a glance
 PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
 FILTERS: dict[str, tuple[Kind, ...]] = {
     "round": ("number", "mixed"),
@@ -52,6 +53,8 @@ class BadTemplate(Exception):
 
 def parse_template(text: str) -> list[str | Holder]:
     """Literal texts and place-holders, in order. Raises BadTemplate."""
+    if len(text) > MAX_TEMPLATE:
+        raise BadTemplate(f"the template has {len(text)} characters, {MAX_TEMPLATE} are allowed", 0, 1)
     found: list[str | Holder] = []
     literal: list[str] = []
     at = 0

@@ -237,7 +237,7 @@ def check_selects(here: Here, pattern: str, zones: ZoneBook | None) -> None:
     if zones is None or zones.has(pattern):
         return
     if "*" not in pattern:
-        here.problem("E207", f"zone {quoted(pattern)} is not defined", did_you_mean(pattern, zones.paths))
+        here.problem("E207", f"zone {quoted(pattern)} is not defined", did_you_mean(pattern, zones.names))
         return
     kinds = [f"{kind}/*" for kind in zones.kinds]
     here.problem("E207", f"no zone fits {quoted(pattern)}", did_you_mean(pattern, kinds))

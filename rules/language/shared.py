@@ -15,9 +15,11 @@ from rules.language.clauses import Clause, Here, check_name, shown, text_of
 from rules.language.findings import did_you_mean, quoted
 from rules.language.schema import CALENDAR, DEFAULTS, OWNER
 from rules.language.source import ListNode, MapNode, ScalarNode
-from rules.language.syntax import BadSyntax, Tree, parse
+from rules.language.syntax import BadSyntax, Name, Span, Tree, parse, parts
 from rules.language.zones import ZoneBook
 
+MAX_NAMED = 1000  # lists, macros or calendars of one file
+MAX_LIST = 20_000  # items; each is looked at again for every rule that uses the list
 TIMEZONE = "Asia/Shanghai"
 HOLIDAY_TABLE = "cn_public"
 
@@ -70,8 +72,9 @@ def read_shared(top: Clause, context: Context, zones: ZoneBook | None) -> Shared
         read_lateness(defaults, shared)
     for name, here in named(top, "lists"):
         shared.lists[name] = read_list(here)
-    for name, here in named(top, "macros"):
-        shared.macros[name] = read_macro(here)
+    macros = dict(named(top, "macros"))
+    shared.macros = {name: read_macro(here) for name, here in macros.items()}
+    check_macros(shared.macros, macros)
     for name, here in named(top, "calendars"):
         shared.calendars[name] = read_calendar(name, here, shared)
     return shared
@@ -84,6 +87,9 @@ def named(top: Clause, key: str) -> list[tuple[str, Here]]:
         return []
     if not isinstance(here.node, MapNode):
         here.problem("E113", f'"{key}" must be a mapping of names, not {shown(here.node)}')
+        return []
+    if len(here.node.entries) > MAX_NAMED:
+        here.problem("E103", f'"{key}" has {len(here.node.entries)} entries, {MAX_NAMED} are allowed')
         return []
     for written in here.node.entries.values():
         check_name(here.at(written.key), written.key.text)
@@ -139,6 +145,9 @@ def read_list(here: Here) -> tuple[ListValue, ...]:
     if not isinstance(here.node, ListNode):
         here.problem("E113", f'"{here.path[-1]}" must be a list, not {shown(here.node)}')
         return ()
+    if len(here.node.items) > MAX_LIST:
+        here.problem("E103", f'"{here.path[-1]}" has {len(here.node.items)} items, {MAX_LIST} are allowed')
+        return ()
     values: list[ListValue] = []
     for item in here.node.items:
         if not isinstance(item, ScalarNode) or item.value is None:
@@ -167,6 +176,50 @@ def read_macro(here: Here) -> Tree | None:
     except BadSyntax as why:
         here.problem_inside(why.code, why.message, why.span, why.hint)
         return None
+
+
+def check_macros(macros: dict[str, Tree | None], written: Mapping[str, Here]) -> None:
+    """Macros that name what is not there or lead in a circle are wrong even where no rule uses them."""
+    uses = {name: references(tree) for name, tree in macros.items() if tree is not None}
+    for name, used in uses.items():
+        for other, at in used.items():
+            if other not in macros:
+                hint = did_you_mean(other, macros)
+                written[name].problem_inside("E204", f"macro {quoted(other)} is not defined", at, hint)
+    circular = endless(uses)
+    for name in sorted(circular):
+        other, at = next((other, at) for other, at in uses[name].items() if other in circular)
+        written[name].problem_inside("E136", f"macro {quoted(name)} never ends: macros.{other} leads in a circle", at)
+    for name, used in uses.items():
+        if name in circular or used.keys() - macros.keys():
+            macros[name] = None
+
+
+def endless(uses: Mapping[str, Mapping[str, object]]) -> set[str]:
+    """Those that lead into a circle: what is left when whatever ends has been taken away, again and again."""
+    users: dict[str, list[str]] = {}
+    left = {name: sum(other in uses for other in used) for name, used in uses.items()}
+    for name, used in uses.items():
+        for other in used:
+            users.setdefault(other, []).append(name)
+    ending = [name for name, count in left.items() if count == 0]
+    while ending:
+        name = ending.pop()
+        del left[name]
+        for user in users.get(name, ()):
+            left[user] -= 1
+            if left[user] == 0:
+                ending.append(user)
+    return set(left)
+
+
+def references(tree: Tree) -> dict[str, Span]:
+    """The macros a tree names, each with its first place."""
+    found: dict[str, Span] = {}
+    for part in parts(tree):
+        if isinstance(part, Name) and part.path.startswith("macros."):
+            found.setdefault(part.path.removeprefix("macros."), part.span)
+    return found
 
 
 def read_calendar(name: str, here: Here, shared: Shared) -> WeekCalendar:

@@ -19,6 +19,7 @@ from rules.language.findings import File
 
 MAX_BYTES = 2_000_000  # a thousand long rules have half of it
 MAX_DEPTH = 40  # the language itself needs nine
+MAX_NODES = 200_000  # keys and items of one file; a thousand long rules have fifty thousand
 MAX_DIGITS = 18  # what float64 and int64 can still mean
 WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 FRACTION = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?")
@@ -114,6 +115,7 @@ class Composer:
         self.file = file
         self.text = text
         self.events = self.scan(text)
+        self.nodes = 0
 
     def scan(self, text: str) -> Iterator[yaml.Event]:
         try:
@@ -168,15 +170,22 @@ class Composer:
             return self.sequence(event, depth)
         return self.mapping(event, depth)
 
+    def count(self, event: yaml.Event) -> None:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            self.refuse("E103", f"the file has more than {MAX_NODES} entries", event, "write several files")
+
     def sequence(self, start: yaml.Event, depth: int) -> ListNode:
         items: list[Node] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            self.count(event)
             items.append(self.node(event, depth + 1))
         return ListNode(*begin(start), *end(event), items)
 
     def mapping(self, start: yaml.Event, depth: int) -> MapNode:
         entries: dict[str, Entry] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            self.count(event)
             key = self.node(event, depth + 1)
             value = self.node(next(self.events), depth + 1)
             if not isinstance(key, ScalarNode):
@@ -204,19 +213,19 @@ class Composer:
         return node
 
     def number(self, node: ScalarNode) -> str | int | float:
-        """A number where the text is one, else the text."""
+        """A number where the text is one, else the text. Where it is out of range 1 stands in, which offends least."""
         text = node.text
         if WHOLE.fullmatch(text):
             if len(text) > MAX_DIGITS:
                 shown = text if len(text) < 24 else text[:20] + "…"
                 self.file.add("E118", f"number {shown} has {len(text)} digits, {MAX_DIGITS} are allowed", span(node))
-                return 0
+                return 1
             return int(text)
         if FRACTION.fullmatch(text):
             number = float(text) if len(text) <= 40 else math.inf
             if not math.isfinite(number):
                 self.file.add("E118", f"number {text[:24]} is out of range", span(node))
-                return 0.0
+                return 1.0
             return number
         return text
 

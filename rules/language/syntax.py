@@ -6,6 +6,7 @@ The grammar is `grammar.lark`; the parser keeps its own stack, so no text can ex
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -105,6 +106,33 @@ class Logic:
 
 
 Tree = Number | Const | Name | Param | Call | Minus | Negation | Arithmetic | Comparison | Membership | Logic
+
+
+def parts(tree: Tree) -> Iterator[Tree]:
+    """A tree and everything in it, without recursion: it may be deeper than Python's stack."""
+    waiting = [tree]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        waiting.extend(reversed(inner(part)))
+
+
+def inner(tree: Tree) -> tuple[Tree, ...]:
+    match tree:
+        case Call():
+            return tree.arguments
+        case Minus() | Negation():
+            return (tree.operand,)
+        case Arithmetic():
+            return (tree.left, tree.right)
+        case Comparison():
+            return tree.operands
+        case Membership():
+            return (tree.item, *(tree.options or ()))
+        case Logic():
+            return tree.parts
+        case _:
+            return ()
 
 
 class BadSyntax(Exception):

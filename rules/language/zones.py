@@ -42,9 +42,10 @@ class ZoneBook:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self.paths = frozenset(paths)
+        self.names = tuple(sorted(self.paths))
         self._by_kind: dict[str, list[str]] = {}
         self._answers: dict[str, bool] = {}
-        for path in sorted(self.paths):
+        for path in self.names:
             kind, _, name = path.partition("/")
             self._by_kind.setdefault(kind, []).append(name)
 
