@@ -37,7 +37,7 @@ from models.faults import (
 from models.gather import GATHER
 from models.natural_keys import natural_keys
 from models.observations import STRICT_TYPES, WIRE_TYPES, DeadReason, DecodeFailure
-from models.privacy import Tokens
+from models.privacy import Tokens, mask_text
 
 STAGE = "decode"
 COUNTED_RECORDS = 16  # records of one call whose unknown fields are counted exactly
@@ -113,8 +113,14 @@ class Decoder:
         )
 
     def decode_feedback(self, record: RawRecord, number: int = 0) -> Feedback | DecodeFailure:
-        """A record of `dispatch.feedback`; `number` is its index in the caller's list, for the failure."""
-        return read_one(record, number, FEEDBACK, ("feedback_id", "order_id", "incident_id", "actor"), "time")
+        """A record of `dispatch.feedback`; `number` is its index in the caller's list, for the failure.
+
+        Phone numbers and plates in the note are masked, as in a ticket's text.
+        """
+        said = read_one(record, number, FEEDBACK, ("feedback_id", "order_id", "incident_id", "actor"), "time")
+        if isinstance(said, Feedback) and said.note is not None:
+            return msgspec.structs.replace(said, note=mask_text(said.note))
+        return said
 
     def decode_command(self, record: RawRecord, number: int = 0) -> Command | DecodeFailure:
         """A record of `commands`."""

@@ -1,4 +1,4 @@
-"""Ids made from content, so that a replay makes the same ones. Nothing of arrival, clock, partition or worker enters."""
+"""Ids made from content, so that a replay makes the same ones. Nothing of arrival, clock or worker enters."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Problem:
 def caret_indent(line: str, column: int) -> str:
     """Spaces up to `column`, as wide as a terminal draws what stands before it (CJK is two wide, tabs kept)."""
     before = line[: column - 1]
-    return "".join("\t" if c == "\t" else "  " if "\u1100" <= c else " " for c in before)
+    return "".join("\t" if c == "\t" else "  " if c >= "\u1100" else " " for c in before)
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:

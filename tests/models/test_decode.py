@@ -524,11 +524,11 @@ def test_rows_stay_aligned_when_many_records_come_at_once() -> None:
 
 
 def test_feedback_command_and_detection() -> None:
-    feedback = DECODER.decode_feedback(record(FEEDBACK))
+    feedback = DECODER.decode_feedback(record(FEEDBACK | {"note": "已劝离，车主13800001234"}))
     command = DECODER.decode_command(record(COMMAND))
     detection = DECODER.decode_detection(record(DETECTION))
     assert isinstance(feedback, Feedback)
-    assert feedback.note == "已劝离"
+    assert feedback.note == "已劝离，车主138****1234"
     assert isinstance(command, Command)
     assert command.args == {"cause": "shadow"}
     assert isinstance(detection, Detection)
