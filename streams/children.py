@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # A worker stores its state and leaves its group; then it is killed.
 STOP_LIMIT_S = 10.0
 PR_SET_PDEATHSIG = 1
+COULD_NOT_RUN = 2
+SHOWN_LINES = 40
 _LIBC = ctypes.CDLL(None)
 
 
@@ -31,6 +33,7 @@ class Child:
         self.name, self.log = name, log
         paths = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
         with log.open("ab") as errors:
+            self._log_from = errors.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "app", *arguments],
                 stdin=subprocess.DEVNULL,
@@ -82,8 +85,15 @@ class Child:
         self._reader.join(STOP_LIMIT_S)
 
     def cause(self) -> str:
-        """How it ended and the last thing it said, for people."""
+        """How it ended and the last thing it said, for people. One that could not run (2) has said why: all of that."""
         code = self.exit_code
+        said = [line for line in self._said().splitlines() if line.strip()]
+        if code == COULD_NOT_RUN and said:
+            return "\n".join([f"{self.name} could not run", *said[:SHOWN_LINES]])
         how = f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-        said = [line for line in self.log.read_text(errors="replace").splitlines()[-200:] if line.strip()]
         return f"{self.name}: {how}{f': {said[-1].strip()}' if said else ''}"
+
+    def _said(self) -> str:
+        with self.log.open("rb") as log:
+            log.seek(self._log_from)
+            return log.read().decode(errors="replace")

@@ -19,7 +19,7 @@ import orjson
 
 from models.streams import DESK_TOPICS, DETECTOR_TOPICS
 from streams.broker import EmbeddedBroker
-from streams.children import Child
+from streams.children import COULD_NOT_RUN, Child
 from streams.commands.connection import Connection
 from streams.commands.reading import Reader
 from streams.settings import Settings
@@ -193,6 +193,8 @@ class Demo:
         if worker.exit_code is None:
             return
         cause, now_s = worker.cause(), time.monotonic()
+        if worker.exit_code == COULD_NOT_RUN:  # wrong rules or settings do not mend themselves
+            raise DemoFailed("worker_failed", cause)
         self._deaths.append(now_s)
         while now_s - self._deaths[0] > WITHIN_S:
             self._deaths.popleft()

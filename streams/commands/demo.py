@@ -76,6 +76,6 @@ def demo(
     finally:
         view.close()
     if detail is not None:
-        click.echo(f"zhinao demo: {detail}; logs are in {running.logs}", err=True)
+        click.echo(f"zhinao demo: {detail}\nlogs are in {running.logs}", err=True)
     click.echo(orjson.dumps(running.scene.summary(cause, detail)).decode())
     return CannotRun.exit_code if detail is not None else 0
