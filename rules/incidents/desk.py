@@ -107,6 +107,7 @@ class Desk:
             if not isinstance(found, Tick):
                 self._ledger.counts[self._take(found, time_us)] += 1
                 self._settle()
+                self._move(self._ledger.now_us)  # a late input may set what is due already
         return self._outcome(failures)
 
     def advance(self, to_us: int) -> DeskOutcome:

@@ -78,24 +78,19 @@ class Dispatching:
 
     def choose(self, dossier: Dossier, department: str, avoid: str | None = None) -> Choice | None:
         """The best unit of the department that has not returned it; the department itself where it has no unit."""
-        best: tuple[bool, float, float, str] | None = None
-        idle = True
-        for unit in self.units.get(department, ()):
-            if unit.id in dossier.returned_by or unit.id == avoid or not self.on_duty(unit):
-                continue
-            load = self.ledger.loads[unit.id]
-            room = max(1, unit.capacity)
-            score = (load >= room, load / room, self.distance_m(unit, dossier), unit.id)
-            if best is None or score < best:
-                idle = load == 0
-                best = score
-        if best is None:
-            if f"department:{department}" in dossier.returned_by or avoid is not None:
+        loads, closed = self.ledger.loads, {*dossier.returned_by, avoid}
+        free = [unit for unit in self.units.get(department, ()) if unit.id not in closed and self.on_duty(unit)]
+        if not free:
+            if f"department:{department}" in closed or avoid is not None:
                 return None
             return Choice(None, Reason.DEPARTMENT_ONLY)
-        full, _, _, unit_id = best
-        reason = Reason.OVER_CAPACITY if full else Reason.NEAREST_ON_DUTY if idle else Reason.LEAST_LOADED
-        return Choice(unit_id, reason)
+        burdens = [loads[unit.id] / max(1, unit.capacity) for unit in free]
+        least = min(burdens)
+        idle = [unit for unit, burden in zip(free, burdens, strict=True) if burden == least]
+        nearest = min(idle, key=lambda unit: (self.distance_m(unit, dossier), unit.id))
+        if least >= 1:
+            return Choice(nearest.id, Reason.OVER_CAPACITY)
+        return Choice(nearest.id, Reason.LEAST_LOADED if least else Reason.NEAREST_ON_DUTY)
 
     def on_duty(self, unit: Unit) -> bool:
         spot = self.ledger.unit_spots.get(unit.id)

@@ -60,6 +60,8 @@ class Fusion:
         if heard.kind not in ("raised", "stage"):
             ledger.counts["unmatched"] += 1
             return "filtered"
+        if ledger.was_seen(f"d:{heard.detection_id}"):
+            return "duplicate"
         if self.keeps_quiet(rule, heard):
             return "filtered" if never_clears(rule) else "used"
         self.admit(rule, heard, at_us)
@@ -88,7 +90,7 @@ class Fusion:
             case "still" | "unknown":
                 if part.cleared_us is not None:
                     return "filtered"
-                if at_us < part.last_us or (at_us == part.last_us and part.condition == told(heard, part)):
+                if not newer(heard, part, at_us):
                     return "duplicate"
                 self.say(rule, dossier, part, heard, at_us)
                 return "used"
@@ -105,7 +107,7 @@ class Fusion:
             return "duplicate"
         part.stages.append(stage_of(heard))
         dossier.add_evidence(heard.evidence)
-        if part.cleared_us is None:
+        if part.cleared_us is None and newer(heard, part, at_us):
             self.say(rule, dossier, part, heard, at_us)
         self.do_stage(rule, dossier, heard)
         return "used"
@@ -446,10 +448,12 @@ class Fusion:
             return False
         ledger = self.ledger
         until_us = ledger.quiet.get(quiet_key(rule.id, heard.zone, heard.key))
-        if until_us is None or parse_rfc3339_us(heard.opened_event_time) >= until_us:
+        if until_us is None or max(ledger.now_us, parse_rfc3339_us(heard.opened_event_time)) >= until_us:
             return False
         ledger.counts["quieted"] += 1
-        if not never_clears(rule):
+        if never_clears(rule):
+            ledger.remember(f"d:{heard.detection_id}")
+        else:
             ledger.waiting[heard.detection_id] = Waiting(until_us, [heard])
             ledger.set_alarm(QUIET, heard.detection_id, until_us)
         return True
@@ -458,6 +462,7 @@ class Fusion:
         waiting = self.ledger.waiting[heard.detection_id]
         if heard.kind == "cleared":
             del self.ledger.waiting[heard.detection_id]
+            self.ledger.remember(f"d:{heard.detection_id}")
             return "used"
         if heard.kind == "stage":
             if any(h.kind == "stage" and h.stage == heard.stage for h in waiting.heard):
@@ -492,6 +497,13 @@ def told(heard: Detection, part: Part) -> Condition:
             return Condition.UNKNOWN
         case _:
             return Condition.UNKNOWN if part.never_clears else Condition.STILL
+
+
+def newer(heard: Detection, part: Part, at_us: int) -> bool:
+    """Whether it tells more than is known; of the same moment, loss of data outweighs a sighting."""
+    if at_us == part.last_us:
+        return heard.kind == "unknown" and part.condition == Condition.STILL
+    return at_us > part.last_us
 
 
 def stage_of(heard: Detection) -> str:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import tzinfo
 from heapq import heapify, heappop, heappush
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -126,6 +126,7 @@ class Ledger:
         self.early, self.gone = memory.early, memory.gone
         self.quiet, self.waiting = memory.quiet, memory.waiting
         self.seen_new, self.seen_old, self.seen_since_us = memory.seen_new, memory.seen_old, memory.seen_since_us
+        self._messages: dict[str, tuple[dict[str, Any], tuple[object, ...], Text]] = {}
         self.by_detection: dict[str, str] = {}
         self.by_order: dict[str, str] = {}
         self.by_place: dict[str, Near] = {}
@@ -163,14 +164,21 @@ class Ledger:
 
     def seen(self, identity: str, time_us: int) -> str | None:
         """`duplicate` or `late` (too old to know), or None: new, and now remembered."""
-        if self.now_us - self.seen_since_us >= SEEN_US:
-            self.seen_old, self.seen_new, self.seen_since_us = self.seen_new, {}, self.now_us
-        if identity in self.seen_new or identity in self.seen_old:
+        if self.was_seen(identity):
             return "duplicate"
         if time_us < self.now_us - SEEN_US:
             return "late"
-        self.seen_new[identity] = time_us
+        self.remember(identity)
         return None
+
+    def was_seen(self, identity: str) -> bool:
+        return identity in self.seen_new or identity in self.seen_old
+
+    def remember(self, identity: str) -> None:
+        """For SEEN_US at least and twice that at most: two generations, the older one dropped whole."""
+        if self.now_us - self.seen_since_us >= SEEN_US:
+            self.seen_old, self.seen_new, self.seen_since_us = self.seen_new, {}, self.now_us
+        self.seen_new[identity] = self.now_us
 
     def sweep(self) -> None:
         """Forget what was kept for a bounded time. Each of these is in the order of its keeping."""
@@ -335,6 +343,7 @@ class Ledger:
         for order_id in dossier.order_ids():
             self.by_order.pop(order_id, None)
         del self.dossiers[dossier.incident_id]
+        self._messages.pop(dossier.incident_id, None)
         self.counts["forgotten"] += 1
 
     def place_unit(self, spot: Spot) -> None:
@@ -394,6 +403,16 @@ class Ledger:
         )
 
     def message(self, d: Dossier) -> Text:
+        """Rendered anew only when something it may name has changed."""
+        known = self._messages.get(d.incident_id)
+        state = (d.severity, d.count, len(d.sources), d.rule)
+        if known is not None and known[0] is d.values and known[1] == state:
+            return known[2]
+        made = self._render(d)
+        self._messages[d.incident_id] = (d.values, state, made)
+        return made
+
+    def _render(self, d: Dossier) -> Text:
         rule = self.rule_of(d)
         kind = self.tables.type_of(d.type)
         name = kind.name if kind is not None else Text(d.type, d.type)

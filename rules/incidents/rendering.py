@@ -81,6 +81,8 @@ def masked(value: Any) -> Any:
 
 
 def spoken(value: Any, language: Language) -> str:
+    if type(value) is str:
+        return value
     match value:
         case None:
             return ABSENT[language]
