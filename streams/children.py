@@ -18,12 +18,12 @@ STOP_LIMIT_S = 10.0
 PR_SET_PDEATHSIG = 1
 COULD_NOT_RUN = 2
 SHOWN_LINES = 40
-_LIBC = ctypes.CDLL(None)
+_prctl = ctypes.CDLL(None).prctl
 
 
 def _end_with_parent() -> None:
     # Runs in the child: a parent killed with -9 can end nobody any more.
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Child:

@@ -99,6 +99,7 @@ class Demo:
         self.crews: Child | None = None
         self.feed: Child | None = None
         self.ready = False
+        self.address = ""
         self._reader: Reader | None = None
         self._admin: Any = None
         self._deaths: deque[float] = deque()
@@ -109,15 +110,15 @@ class Demo:
 
     def start(self, stopped: Callable[[], bool]) -> Self:
         """Bring all up, one after the other. Raises `DemoFailed`, or returns early when told to stop."""
-        self.broker.start()
+        self.address = self.broker.start().address
         self.settings = Settings.read(
             kafka_url=None,
-            embedded_broker=self.broker.address,
+            embedded_broker=self.address,
             partitions=4,
             kafka_security="plaintext",
             group="zhinao",
         )
-        self.say(f"broker {self.broker.address}, logs in {self.logs}")
+        self.say(f"broker {self.address}, logs in {self.logs}")
         self._start_worker()
         limit_s = time.monotonic() + READY_LIMIT_S
         while not self.ready and not stopped():
@@ -127,7 +128,7 @@ class Demo:
             time.sleep(0.05)
         if stopped():
             return self
-        at = Connection(self.broker.address, self.settings.topic_prefix, self.settings)
+        at = Connection(self.address, self.settings.topic_prefix, self.settings)
         self._reader = Reader(at, ("incidents", "dead-letters", "late"), from_start=True)
         self._admin = _admin(at)
         self.crews = self._child("crews", "crews")
@@ -139,7 +140,7 @@ class Demo:
     def _child(self, name: str, *arguments: str) -> Child:
         passed = {k: v for k, v in os.environ.items() if not k.upper().startswith(NOT_PASSED_ON)}
         passed |= {
-            "ZHINAO_EMBEDDED_BROKER": self.broker.address,
+            "ZHINAO_EMBEDDED_BROKER": self.address,
             "ZHINAO_CLOCK": "stream",
             "ZHINAO_STATE_DIR": str(self.folder / "state"),
             "ZHINAO_LOG_DIR": str(self.logs),

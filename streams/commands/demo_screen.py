@@ -135,7 +135,7 @@ class Screen(Quiet):
 def hints(demo: Demo) -> list[str]:
     """What to try while it runs."""
     zhinao = "zhinao" if shutil.which("zhinao") else f"{_short(sys.executable)} -m app"
-    address, worker = demo.broker.address, demo.worker
+    address, worker = demo.address, demo.worker
     topic = f"{demo.settings.topic_prefix}.incidents.v1"
     return [
         f"try: {zhinao} tail incidents --from-start --broker {address}",

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -79,6 +80,11 @@ def test_every_command_says_what_it_is_in_chinese_and_english(path: tuple[str, .
     if len(path) == 1:
         assert first.partition(" / ")[0] == COMMANDS[path[0]].partition(" / ")[0]
     assert run(*path, "--help").exit_code == 0
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert run("--version").stdout == f"{project['name']} {project['version']}\n"
 
 
 # ----------------------------------------------------------------------------------------------------------- wrong uses
