@@ -22,7 +22,7 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, NoReturn, cast
@@ -218,7 +218,11 @@ class Flow:
         end, done = self.high_water(tp), self.done(tp)
         if end is None or done is None:
             return None
-        return 0 if self._need().fetched_to(tp) >= end and not self._in_flight.get(tp) else max(end - done, 0)
+        # Offsets without a record (compacted, markers) leave `done` below the end for ever: then nothing is left if
+        # aiokafka's own position has reached the end and nothing it gave us is on its way.
+        if done < end and self._need().drained_to(tp) >= end and not self._in_flight.get(tp):
+            return 0
+        return max(end - done, 0)
 
     def caught_up(self, tp: TP) -> bool:
         """True if the agent has finished all that the partition held at the last fetch."""
@@ -288,6 +292,8 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
     consumer: "ChunkConsumer"
     #: Of the last seek this thread made. Belongs to this thread.
     seek_number = 0
+    #: True from before positions move until the consumer has queued what was taken. Raised here, lowered there.
+    handing_over = False
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -324,10 +330,14 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
                         records._consumer_record = _record
                 if fetcher._subscriptions.reassignment_in_progress:
                     return None  # aiokafka would wait for its end, and then take
+                self.handing_over = True
                 drained = await fetcher.fetched_records(active_partitions, timeout=0, max_records=limit)
-                wait = until - time.monotonic()
-                if drained or wait <= 0:
+                if drained:
                     return self.seek_number, drained
+                self.handing_over = False
+                wait = until - time.monotonic()
+                if wait <= 0:
+                    return None
                 # aiokafka's own wait would hand over what arrives meanwhile before it could be marked above.
                 waiter = fetcher._create_fetch_waiter()
                 await asyncio.wait([waiter], timeout=wait)
@@ -534,11 +544,12 @@ class ChunkConsumer(driver.Consumer):
         suspended = self.suspend_flow.wait
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
-                async for _tp, message in self.getmany(timeout=1.0):
-                    # The callback waits while the flow is suspended or the agent's buffer is full.
-                    await self.wait_first(callback(message), suspended())
-                    if not self.flow_active:
-                        break
+                async with contextlib.aclosing(self.getmany(timeout=1.0)) as fetched:
+                    async for _tp, message in fetched:
+                        # The callback waits while the flow is suspended or the agent's buffer is full.
+                        await self.wait_first(callback(message), suspended())
+                        if not self.flow_active:
+                            break
                 await asyncio.sleep(0)
         except self.consumer_stopped_errors as exc:
             if not self.app.should_stop:
@@ -549,29 +560,36 @@ class ChunkConsumer(driver.Consumer):
         except Exception as exc:  # noqa: BLE001 (a dead drain loop is a worker that does nothing)
             die(exc)
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109
+    async def getmany(self, timeout: float) -> AsyncGenerator[tuple[TP, ConsumerMessage], None]:  # noqa: ASYNC109
         answer, _active = await self._wait_next_records(timeout)
         if answer is None or self.should_stop:
             return
         number, fetched = answer
+        try:
+            for aiokafka_tp, records in fetched.items():
+                # Both mean: a seek comes after this was taken, so it is read again. Nothing else may drop a record.
+                if not self.flow_active or number != self._seek_number:
+                    return
+                self._heard_s = time.monotonic()
+                chunk = self._register(TP(aiokafka_tp.topic, aiokafka_tp.partition), records)
+                if chunk is not None:
+                    yield chunk.tp, self._message(chunk)
+        finally:
+            self._thread.handing_over = False
+
+    def _register(self, tp: TP, records: list[Record]) -> Chunk | None:
         flow = self.flow
-        for aiokafka_tp, records in fetched.items():
-            # Both mean: a seek comes after this was taken, so it is read again. Nothing else may drop a record.
-            if not self.flow_active or number != self._seek_number:
-                return
-            self._heard_s = time.monotonic()
-            tp = TP(aiokafka_tp.topic, aiokafka_tp.partition)
-            expected = flow._delivered.get(tp)
-            if expected is None or not records:
-                continue
-            if records[0].offset < expected:
-                records = [record for record in records if record.offset >= expected]  # noqa: PLW2901
-                if not records:
-                    continue
-            chunk = Chunk(tp, records)
-            flow._delivered[tp] = chunk.next_offset
-            flow._in_flight[tp].append(chunk.first_offset)
-            yield tp, self._message(chunk)
+        expected = flow._delivered.get(tp)
+        if expected is None:
+            return None
+        if records and records[0].offset < expected:
+            records = [record for record in records if record.offset >= expected]
+        if not records:
+            return None
+        chunk = Chunk(tp, records)
+        flow._delivered[tp] = chunk.next_offset
+        flow._in_flight[tp].append(chunk.first_offset)
+        return chunk
 
     def _message(self, chunk: Chunk) -> ConsumerMessage:
         last = chunk.records[-1]
@@ -616,6 +634,12 @@ class ChunkConsumer(driver.Consumer):
         self._something_active.set()
 
     # -- watching ------------------------------------------------------------------------------------------------------
+
+    def drained_to(self, tp: TP) -> int:
+        """Like `fetched_to`, but -1 while something taken from aiokafka is on its way to the agent's queue."""
+        # In this order: the thread raises its flag before it moves a position, and only this loop lowers it then.
+        position = self.fetched_to(tp)
+        return -1 if self._thread.handing_over else position
 
     def fetched_to(self, tp: TP) -> int:
         """The offset the next record handed over by aiokafka will have at least."""

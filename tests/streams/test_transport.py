@@ -205,11 +205,13 @@ def test_every_record_arrives_in_partition_order_and_a_clean_stop_commits_all(
                 got[event["tp"]] += event["values"]
         assert got == {tp: placed[tp] + more.get(tp, []) for tp in placed}
         assert worker.events()[-1]["what"] == "revoked"
+        assert not [event for event in worker.events() if event["what"] == "lied"], "caught up, but not all was handled"
         ends = {tp: len(values) for tp, values in got.items()}
         assert {tp: offset for tp, offset in committed(cluster.servers, group, topics).items() if offset} == ends
         assert stored(worker.state) == ends
 
 
+@pytest.mark.slow
 def test_kill_at_any_point_and_nothing_is_skipped_and_nothing_committed_beyond_the_store(
     cluster: Cluster, topics: list[str], tmp_path: Path
 ) -> None:
@@ -268,6 +270,7 @@ def test_an_agent_that_raises_ends_the_process_and_commits_nothing(
     assert all(offset == 0 or (tp in failed_at and offset <= kept[tp]) for tp, offset in found.items())
 
 
+@pytest.mark.slow
 def test_a_stored_offset_beyond_the_end_is_refused_and_not_reset_in_silence(
     cluster: Cluster, topics: list[str], tmp_path: Path
 ) -> None:
@@ -277,6 +280,7 @@ def test_a_stored_offset_beyond_the_end_is_refused_and_not_reset_in_silence(
         assert "stored offset 77 is beyond its end 0" in worker.stderr()
 
 
+@pytest.mark.slow
 def test_a_paused_partition_waits_and_loses_nothing(cluster: Cluster, topics: list[str], tmp_path: Path) -> None:
     sign = tmp_path / "go on"
     held = f"{topics[0]}/0"
@@ -294,6 +298,7 @@ def test_a_paused_partition_waits_and_loses_nothing(cluster: Cluster, topics: li
         assert worker.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_missing_topics_and_unequal_counts_end_the_worker_with_the_cause(
     kafka: Any, unique_prefix: str, tmp_path: Path
@@ -310,6 +315,7 @@ def test_missing_topics_and_unequal_counts_end_the_worker_with_the_cause(
         assert "equal partition counts" in worker.stderr()
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_two_workers_share_partitions_as_wholes_and_hand_them_over(
     kafka: Any, unique_prefix: str, tmp_path: Path
@@ -349,6 +355,7 @@ def merged(*workers: Worker) -> dict[str, set[int]]:
     return found
 
 
+@pytest.mark.slow
 def test_an_idle_partition_answers_within_the_fetch_wait(embedded: EmbeddedBroker, tmp_path: Path) -> None:
     names = ["latency.a.v1", "latency.b.v1"]
     warm_up(embedded.address, names)
@@ -370,6 +377,7 @@ def test_an_idle_partition_answers_within_the_fetch_wait(embedded: EmbeddedBroke
     assert statistics.median(waits) < 60  # with Faust's own wait it would be 786
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when_s", [0.6, 1.2, 1.8, 2.4])
 def test_a_stop_in_the_middle_of_the_start_is_quick_and_clean(
     embedded: EmbeddedBroker, tmp_path: Path, unique_prefix: str, when_s: float
@@ -384,6 +392,7 @@ def test_a_stop_in_the_middle_of_the_start_is_quick_and_clean(
         assert worker.process.wait(15) in (0, -signal.SIGTERM), worker.stderr()
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_a_broker_that_dies_and_comes_back_costs_nothing(start_kafka: Any, tmp_path: Path) -> None:
     kafka = start_kafka()

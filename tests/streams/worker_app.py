@@ -88,6 +88,15 @@ def main() -> None:
         write(what="resumed")
         flow.resume(tps)
 
+    async def watch_lag() -> None:
+        """What is said to be caught up must be: everything the partition holds was handled."""
+        while True:
+            for tp in flow.assigned:
+                end = flow.high_water(tp)
+                if flow.caught_up(tp) and (end or 0) > state.get(name(tp), 0):
+                    write(what="lied", tp=name(tp), end=end, handled=state.get(name(tp), 0))
+            await asyncio.sleep(0.001)
+
     tasks = []
 
     def on_ready(tps: frozenset[TP]) -> None:
@@ -95,6 +104,7 @@ def main() -> None:
             held = {TP(topics[0], 0)}
             flow.pause(held)
             tasks.append(asyncio.get_running_loop().create_task(resume_later(held, Path(options["pause_until"]))))
+        tasks.append(asyncio.get_running_loop().create_task(watch_lag()))
         print(f"ready {len(tps)}", flush=True)
 
     run_worker(app, on_ready=on_ready, log_level=options.get("log", "ERROR"))
