@@ -223,7 +223,7 @@ class Fusion:
             return Text(heard.zone, heard.zone)
         if heard.lon is not None and heard.lat is not None:
             point = f"{heard.lon:.5f}, {heard.lat:.5f}"
-            return Text(point, point)
+            return places.around(heard.lon, heard.lat) or Text(point, point)
         key = " ".join(heard.key[name] for name in sorted(heard.key)) or heard.area
         return Text(key, key)
 

@@ -7,13 +7,18 @@ from dataclasses import dataclass, field
 from math import cos, hypot, radians
 from typing import NamedTuple, Protocol
 
+import numpy as np
+import shapely
+
 from geo.atlas import Atlas
-from models.columns import Batch
+from geo.zones import AREA_KIND, Zone
+from models.columns import F64, Batch
 from models.decode import Decoded
 from models.detections import Text
 from models.observations import DecodeFailure
 
 METRES_PER_DEGREE = 111_195.0
+NEAR_M = 150.0  # a point further from the road is not "near" it to anybody
 
 
 class Unit(Protocol):
@@ -51,6 +56,9 @@ class Places(Protocol):
     def device_owner(self, device_id: str) -> str | None:
         """In clear: to be masked before it goes anywhere."""
 
+    def around(self, lon: float, lat: float) -> Text | None:
+        """What people would call this point."""
+
     def locate(self, decoded: Decoded, keys: Sequence[bytes | None]) -> Located: ...
 
 
@@ -85,6 +93,9 @@ class Sites:
     def device_owner(self, device_id: str) -> str | None:
         return self.owners.get(device_id)
 
+    def around(self, lon: float, lat: float) -> Text | None:
+        return None
+
     def locate(self, decoded: Decoded, keys: Sequence[bytes | None]) -> Located:
         return Located(decoded.batch, [self.area] * len(decoded.batch), decoded.failures)
 
@@ -96,6 +107,15 @@ class OnAtlas:
         self._atlas = atlas
         self._zones = {zone.path: zone.name for zone in atlas.zones}
         self.units: Sequence[Unit] = () if atlas.registry is None else tuple(atlas.registry.units.values())
+        segments = {} if atlas.registry is None else atlas.registry.segments
+        self._named = [(s.line, s.name) for _, s in sorted(segments.items()) if s.name is not None]
+        self._narrow = cos(radians(self._named[0][0].bounds[1])) if self._named else 1.0
+        self._lines = shapely.STRtree([shapely.transform(line, self._flat) for line, _ in self._named])
+
+    def _flat(self, points: F64) -> F64:
+        """Degrees of one length both ways."""
+        flat: F64 = points * np.array([self._narrow, 1.0])
+        return flat
 
     def zone_name(self, path: str) -> Text | None:
         return self._zones.get(path)
@@ -107,6 +127,22 @@ class OnAtlas:
     def device_owner(self, device_id: str) -> str | None:
         device = None if self._atlas.registry is None else self._atlas.registry.devices.get(device_id)
         return None if device is None else device.owner
+
+    def around(self, lon: float, lat: float) -> Text | None:
+        """The smallest named zone there, else the road nearby, else the area."""
+        _, numbers = self._atlas.index.lookup(np.array([lon]), np.array([lat]))
+        found: list[Zone] = [self._atlas.zones[number] for number in numbers.tolist()]
+        zones = sorted(found, key=lambda zone: (zone.geometry.area, zone.path))
+        areas = [zone.name for zone in zones if zone.kind == AREA_KIND and zone.name is not None]
+        for zone in zones:
+            if zone.kind != AREA_KIND and zone.name is not None:
+                return zone.name
+        point = shapely.Point(lon * self._narrow, lat)
+        near = self._lines.query_nearest(point, max_distance=NEAR_M / METRES_PER_DEGREE).tolist()
+        if near:
+            road = self._named[min(near)][1]
+            return Text(f"{road.zh}附近", f"near {road.en}")
+        return areas[0] if areas else None
 
     def locate(self, decoded: Decoded, keys: Sequence[bytes | None]) -> Located:
         placed = self._atlas.place(decoded, keys, accept_unregistered=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from models.detections import Text
 from models.ids import content_id
 from models.incidents import State
 from rules.incidents.dispatching import Dispatching
@@ -100,7 +101,8 @@ class Tickets:
         ledger = self.ledger
         assert ticket.lon is not None
         assert ticket.lat is not None
-        place = ticket.address or f"{ticket.lon:.5f}, {ticket.lat:.5f}"
+        point = f"{ticket.lon:.5f}, {ticket.lat:.5f}"
+        place = ledger.places.around(ticket.lon, ticket.lat) or Text(point, point)
         dossier = Dossier(
             incident_id=content_id("i", ticket.ticket_id),
             type=kind.code,
@@ -112,8 +114,8 @@ class Tickets:
             lon=ticket.lon,
             lat=ticket.lat,
             error_m=ticket.error_m,
-            place_zh=place,
-            place_en=place,
+            place_zh=ticket.address or place.zh,
+            place_en=ticket.address or place.en,
             opened_us=ticket.time_us,
             first_us=ticket.time_us,
             count=1,
