@@ -10,7 +10,7 @@ from models.times import MINUTE_US, BadTime, parse_time_us
 from rules.incidents.dispatching import ACCEPT, RESOLVE, Dispatching
 from rules.incidents.dossier import Dossier
 from rules.incidents.fusion import Bin, Fusion, higher, rank
-from rules.incidents.ledger import Ledger, overall
+from rules.incidents.ledger import Ledger
 from rules.incidents.reasons import Reason
 from rules.incidents.states import ENDED, ORDERED, Step, allows
 from rules.incidents.verification import CLEAR, Verification
@@ -110,6 +110,8 @@ class Commanding:
         dossier.merged_into = target.incident_id
         ledger.step(dossier, Step.MERGE, Reason.MERGED_BY_PERSON, command.actor)
         ledger.unindex(target)
+        if target.rule is None:
+            target.rule, target.zone, target.values = dossier.rule, target.zone or dossier.zone, dossier.values
         for identity, part in dossier.parts.items():
             target.parts[identity] = part
             ledger.by_detection[identity] = target.incident_id
@@ -129,11 +131,8 @@ class Commanding:
         target.first_us = min(target.first_us, dossier.first_us)
         self.fusion.raise_to(target, dossier.severity)
         target.life_safety = target.life_safety or dossier.life_safety
-        target.condition = overall(target)
-        if target.condition != Condition.CLEARED:
-            target.cleared_us, target.passed = None, False
-            target.timers.pop(CLEAR, None)
         ledger.revise(target, Reason.JOINED, command.actor)
+        self.fusion.reassess(target)
 
     def suspend(self, dossier: Dossier, command: Command) -> None:
         """挂账: the order is taken back and its clocks stop; `resume` sends anew."""
@@ -190,8 +189,9 @@ class Commanding:
         self.verification.close_by_person(dossier, command.actor)
 
     def reopen(self, dossier: Dossier, command: Command) -> None:
+        """A person says it is not over, so what the streams said before counts no more."""
         self.need(dossier, Step.REOPEN)
-        dossier.condition = overall(dossier)
+        dossier.condition, dossier.cleared_us = Condition.UNKNOWN, None
         dossier.accept_retried, dossier.inconclusive, dossier.passed = False, False, False
         self.ledger.step(dossier, Step.REOPEN, Reason.REOPENED_BY_PERSON, command.actor)
         self.dispatching.send(dossier, Reason.UNIT_ASSIGNED)

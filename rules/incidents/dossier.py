@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from models.detections import Evidence
+from models.ids import content_id
 from models.incidents import Condition, State
 
 KEPT_HISTORY = 100  # entries of one incident: a busy case has 20 to 30; the first one is never dropped
@@ -124,6 +125,4 @@ class Dossier(msgspec.Struct):
         return True
 
     def order_ids(self) -> list[str]:
-        from models.ids import content_id
-
         return [content_id("o", self.incident_id, n) for n in range(1, self.order_seq + 1)]

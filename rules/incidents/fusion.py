@@ -121,18 +121,22 @@ class Fusion:
             return
         if heard.kind != "cleared":
             self.refresh(dossier, part, heard)
-        dossier.coverage = min(p.coverage for p in dossier.parts.values())
-        before = dossier.condition
-        dossier.condition = overall(dossier)
-        dossier.cleared_us = (
-            max(p.cleared_us or 0 for p in dossier.parts.values()) if dossier.condition == Condition.CLEARED else None
-        )
-        if dossier.condition != before:
-            self.verification.conditions_changed(dossier, before)
+        self.reassess(dossier)
         if part.condition == Condition.STILL:
             self.verification.seen_still(dossier, at_us)
         if heard.kind != "cleared" and dossier.state not in ENDED:
             self.escalate_when(rule, dossier, heard)
+
+    def reassess(self, dossier: Dossier) -> None:
+        """The condition of the whole from that of its parts; a change has its consequences at once."""
+        before = dossier.condition
+        dossier.condition = overall(dossier)
+        dossier.coverage = min((part.coverage for part in dossier.parts.values()), default=None)
+        dossier.cleared_us = None
+        if dossier.condition == Condition.CLEARED:
+            dossier.cleared_us = max(part.cleared_us or 0 for part in dossier.parts.values())
+        if dossier.condition != before:
+            self.verification.conditions_changed(dossier, before)
 
     # ------------------------------------------------------------------------------------------------- opening
 

@@ -503,6 +503,25 @@ def test_a_false_alarm_takes_the_order_back_and_can_be_reopened(told):
     assert [s for s, _ in told.states[-2:]] == ["confirmed", "dispatched"]
 
 
+def test_reopened_it_is_not_closed_again_by_what_the_stream_said_before(told):
+    told.tell(*parked(), detection(425, "cleared"))
+    told.until(605)
+    assert told.states[-1] == ("closed", "self_resolved")
+    told.tell(command(700, told.last.incident_id, "reopen"))
+    told.feedback(800, "handled")
+    told.until(2000)
+    assert told.states[-1] == ("verifying", "verification_inconclusive")
+
+
+def test_a_cleared_incident_merged_into_a_call_brings_its_verification_with_it(told):
+    told.tell(ticket(100, "T1", "道路积水"), *parked(), detection(500, "cleared"))
+    one, two = dict.fromkeys(i.incident_id for i in told.of("incidents"))
+    told.tell(command(510, two, "merge", args={"into": one}))
+    assert told.last.condition == "cleared"
+    told.until(1000)
+    assert (told.last.incident_id, told.states[-1]) == (one, ("closed", "self_resolved"))
+
+
 def test_suspended_it_has_no_order_and_no_limits_and_resumed_it_gets_new_ones(told):
     told.tell(detection(200, "raised", of=JAM, opened=200))
     identity = told.last.incident_id
