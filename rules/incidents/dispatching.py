@@ -84,6 +84,9 @@ class Dispatching:
             if f"department:{department}" in closed or avoid is not None:
                 return None
             return Choice(None, Reason.DEPARTMENT_ONLY)
+        kind = self.ledger.tables.type_of(dossier.type)
+        if kind is not None and kind.skill is not None:
+            free = [unit for unit in free if kind.skill in unit.skills] or free
         burdens = [loads[unit.id] / max(1, unit.capacity) for unit in free]
         least = min(burdens)
         idle = [unit for unit, burden in zip(free, burdens, strict=True) if burden == least]

@@ -7,7 +7,7 @@ from models.ids import content_id
 from models.incidents import State
 from rules.incidents.dispatching import Dispatching
 from rules.incidents.dossier import Dossier
-from rules.incidents.fusion import Bin, Fusion
+from rules.incidents.fusion import Bin, Fusion, higher
 from rules.incidents.inputs import Ticket
 from rules.incidents.ledger import ANSWERS, Ledger, TicketNote
 from rules.incidents.places import metres_between
@@ -52,7 +52,7 @@ class Tickets:
         if dossier is None:
             self.open(ticket, note, kind)
         else:
-            self.join(ticket, note, dossier)
+            self.join(ticket, note, kind, dossier)
 
     def update(self, ticket: Ticket, note: TicketNote) -> None:
         """A later word on a known ticket: it may bring the place that was missing."""
@@ -80,10 +80,11 @@ class Tickets:
                     best = score
         return None if best is None else self.ledger.dossiers[best[2]]
 
-    def join(self, ticket: Ticket, note: TicketNote, dossier: Dossier) -> None:
+    def join(self, ticket: Ticket, note: TicketNote, kind: IncidentType, dossier: Dossier) -> None:
         ledger = self.ledger
         note.incident_id = dossier.incident_id
         dossier.tickets.append(ticket.ticket_id)
+        self.fusion.raise_to(dossier, severity_of(ticket, kind))
         again = ticket.caller is not None and ticket.caller in dossier.callers
         if ticket.caller is not None and not again:
             dossier.callers.append(ticket.caller)
@@ -106,7 +107,7 @@ class Tickets:
         dossier = Dossier(
             incident_id=content_id("i", ticket.ticket_id),
             type=kind.code,
-            severity=kind.severity,
+            severity=severity_of(ticket, kind),
             life_safety=kind.life_safety,
             rule=None,
             zone=None,
@@ -128,3 +129,8 @@ class Tickets:
         note.incident_id = dossier.incident_id
         ledger.reply(note, dossier, State.CONFIRMED, *ANSWERS[State.CONFIRMED])
         self.dispatching.confirm(dossier, Reason.TICKET)
+
+
+def severity_of(ticket: Ticket, kind: IncidentType) -> str:
+    """An urgent call is one step graver than its type."""
+    return higher(kind.severity) if ticket.urgency == "urgent" else kind.severity

@@ -198,6 +198,7 @@ def incident_type(row: Head) -> IncidentType:
         code=row.need("code", text, ""),
         name=names(row),
         department=row.get("department", text, ""),
+        skill=row.get("skill", text, "") or None,
         clock=row.need("clock", one_of(CLOCKS), "urgent"),
         severity=row.need("severity", severity, "minor"),
         life_safety=row.get("life_safety", flag, False),

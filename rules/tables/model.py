@@ -22,6 +22,8 @@ class IncidentType:
     name: Text
     department: str | None
     """Who usually is in charge: a hint for authors; `responsibilities` decides."""
+    skill: str | None
+    """Units of the department with it go first."""
     clock: Clock
     severity: str
     life_safety: bool

@@ -265,6 +265,7 @@ def ticket(
     lat: float | None = LAT,
     error_m: float | None = None,
     caller: str | None = "13800001234",
+    urgency: str = "normal",
 ) -> Said:
     value = {
         "ticket_id": identity,
@@ -277,6 +278,7 @@ def ticket(
         "lat": lat,
         "error_m": error_m,
         "caller": caller,
+        "urgency": urgency,
     }
     return record("hotline.tickets", seconds, value)
 

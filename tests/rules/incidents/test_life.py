@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.times import MINUTE_US, SECOND_US
-from rules.incidents.desk import Sites
+from rules.incidents.desk import Crew, Sites
 from rules.language.model import DispatchClause, Escalation, Merge
 from tests.rules.incidents.city import (
     COVER,
@@ -185,6 +185,18 @@ def test_an_old_position_counts_less_than_the_base(told):
 def test_a_unit_off_duty_stays(told):
     told.tell(position(100, "u-near", on_duty=False), *parked())
     assert told.order.unit_id == "u-mid"
+
+
+def test_a_unit_with_the_skill_goes_before_a_nearer_one_without():
+    units = (
+        Crew("u-a", "traffic-police", LON, LAT, 2, ("traffic",)),
+        Crew("u-b", "traffic-police", LON + 0.01, LAT, 2, ("parking",)),
+    )
+    told = Told(desk(sites=Sites(units=units)))
+    told.tell(*parked())
+    assert told.order.unit_id == "u-b"
+    told.feedback(430, "returned")
+    assert told.order.unit_id == "u-a"
 
 
 def test_load_comes_before_distance(told):
@@ -411,6 +423,11 @@ def test_a_call_without_a_place_or_a_known_category_goes_to_the_grid_worker(told
     assert [(r.ticket_id, r.state) for r in told.of("hotline.replies")] == [("T1", "received"), ("T2", "received")]
     assert told.counts["to_grid_worker"] == 2
     assert told.of("incidents") == []
+
+
+def test_an_urgent_call_is_graver(told):
+    told.tell(ticket(100, "T1", "道路积水", urgency="urgent"))
+    assert told.last.severity == "critical"
 
 
 def test_a_later_word_on_a_ticket_may_bring_the_place(told):
