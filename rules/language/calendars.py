@@ -53,6 +53,7 @@ class WeekCalendar:
     holidays: HolidayTable | None = field(default=None, compare=False)
     _known: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict, compare=False, repr=False)
     """Memory of days already worked out; it changes no answer."""
+    _last: dict[tuple[int, ...], tuple[I64, I64]] = field(default_factory=dict, compare=False, repr=False)
 
     def covers(self, time_us: int) -> bool:
         starts, ends = self.spans([time_us // DAY_US])
@@ -62,11 +63,23 @@ class WeekCalendar:
     def mask(self, time_us: I64) -> Mask:
         if not len(time_us):
             return np.zeros(0, dtype=np.bool_)
-        starts, ends = self.spans(np.unique(time_us // DAY_US).tolist())
-        if not starts:
+        days = time_us // DAY_US
+        one_day = days[0] == days[-1] and bool((days == days[0]).all())
+        starts, ends = self.span_arrays((int(days[0]),) if one_day else tuple(np.unique(days).tolist()))
+        if not len(starts):
             return np.zeros(len(time_us), dtype=np.bool_)
-        at = np.searchsorted(np.array(starts), time_us, side="right") - 1
-        found: Mask = (at >= 0) & (time_us < np.array(ends)[at])
+        at = np.searchsorted(starts, time_us, side="right") - 1
+        found: Mask = (at >= 0) & (time_us < ends[at])
+        return found
+
+    def span_arrays(self, days: tuple[int, ...]) -> tuple[I64, I64]:
+        """The same days come again with every batch, so the last answer is kept."""
+        found = self._last.get(days)
+        if found is None:
+            starts, ends = self.spans(days)
+            found = np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64)
+            self._last.clear()
+            self._last[days] = found
         return found
 
     def missing_years(self, years: Iterable[int]) -> tuple[int, ...]:
