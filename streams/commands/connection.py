@@ -1,6 +1,6 @@
 """Which broker a command talks to, and kafka-python's clients for it.
 
-They always speak Kafka 2.1: every broker from 2.1 to 4.x understands it, and the embedded one answers no version probe.
+They always speak Kafka 2.1: brokers from 2.1 on understand it, and the embedded one stands no version probe.
 """
 
 import logging

@@ -87,7 +87,7 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.slow
 def test_the_demo_ends_by_itself_with_incidents_opened_handled_and_closed(short: Path) -> None:
-    code, summary = Running("--recording", str(short), "--drain", "11m", "--speed", "20").end()
+    code, summary = Running("--recording", str(short), "--drain", "11m", "--speed", "40").end()
     assert (code, summary["exit_cause"], summary["restarts"]) == (0, "feed_done", 0), summary
     assert summary["observations"] > 9_000
     assert summary["incidents"] == sum(summary["incidents_by_state"].values())
@@ -97,7 +97,7 @@ def test_the_demo_ends_by_itself_with_incidents_opened_handled_and_closed(short:
 
 @pytest.mark.slow
 def test_a_worker_killed_in_the_middle_comes_back_and_the_incidents_are_closed(short: Path) -> None:
-    demo = Running("--recording", str(short), "--drain", "11m", "--speed", "20")
+    demo = Running("--recording", str(short), "--drain", "11m", "--speed", "40")
     worker, changes = 0, 0
     for line in demo.read():
         if found := re.search(r"worker (\d+) ready", line):
