@@ -18,8 +18,7 @@ from streams.journal import FileJournal, Journal, TopicJournal
 from streams.producer import Producer
 from streams.publisher import Publisher
 from streams.publishing import CENTRE_PARTITION
-from streams.security import aiokafka_options, faust_credentials
-from streams.settings import Settings
+from streams.settings import Settings, client_options, faust_credentials
 from streams.store import FileStore, Store, TopicStore
 from streams.topics import full_name
 from streams.transport import TP, Flow, ShellApp, bind_agent, create_app, die
@@ -70,7 +69,7 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
         embedded=settings.embedded,
         credentials=faust_credentials(settings),
     )
-    options = aiokafka_options(settings)
+    options = client_options(settings)
     producer = Producer(settings.servers, options=options)
     publisher = Publisher(producer, settings.topic_prefix, clock, city.zone)
     store, open_journal = stores(settings, producer)
@@ -94,7 +93,7 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
 
 def stores(settings: Settings, producer: Producer) -> tuple[Store, OpenJournal]:
     """Files beside the embedded broker, which keeps nothing; topics with a real Kafka."""
-    servers, options = settings.servers or "", aiokafka_options(settings)
+    servers, options = settings.servers or "", client_options(settings)
     if settings.embedded:
         folder = Path(settings.state_dir)
 
