@@ -60,8 +60,8 @@ def run(module: str, arguments: list[str], environment: dict[str, str]) -> dict[
 def contest(broker: KafkaBroker, folder: Path, number: int, ours: Workload, plain: Workload) -> dict[str, float]:
     """One pair of runs on fresh topics; rates in messages a second, answers asserted."""
     prefix = f"bench{number}"
-    broker.create_topics(all_full_names(prefix), partitions=PARTITIONS)
-    broker.create_topics([f"{prefix}.plain", f"{prefix}.plain.out"], partitions=PARTITIONS)
+    broker.create_topics(*all_full_names(prefix), partitions=PARTITIONS)
+    broker.create_topics(f"{prefix}.plain", f"{prefix}.plain.out", partitions=PARTITIONS)
     rules, zones = write_inputs(folder, ours)
     sent = preload(broker.bootstrap, full_name("camera.tracks", prefix), ours)
     found = run(

@@ -86,7 +86,9 @@ def reading(second: float, value: Any, metric: str = "water_level", device: str 
 
 def event(second: float, label: str, confidence: float = 0.95, sensor: str = "cam-1", delay: float = 0.2) -> Sent:
     body = {"event_id": f"e-{sensor}-{second}", "sensor_id": sensor, "event_time": at_ms(second), "label": label}
-    return Sent("camera.events", second + delay, orjson.dumps({**body, "confidence": confidence, "lon": LON, "lat": LAT}))
+    return Sent(
+        "camera.events", second + delay, orjson.dumps({**body, "confidence": confidence, "lon": LON, "lat": LAT})
+    )
 
 
 def tick(second: float, topic: str = "camera.tracks") -> Sent:
@@ -97,14 +99,18 @@ def tick(second: float, topic: str = "camera.tracks") -> Sent:
 def bundle_of(text: str, zones: Sequence[Any] = ()) -> Bundle:
     """The rules of a YAML text; its problems fail the test."""
     paths = [f"{z['properties']['kind']}/{z['id']}" for z in zones]
-    bundle, problems = load_rules([SourceFile("test.yaml", text.encode())], Context(zone_paths=paths if zones else None))
+    bundle, problems = load_rules(
+        [SourceFile("test.yaml", text.encode())], Context(zone_paths=paths if zones else None)
+    )
     assert bundle is not None, "\n".join(p.text() for p in problems)
     return bundle
 
 
 class Stage:
     def __init__(self, rules: str, zones: Sequence[Any] = (), devices: Sequence[Any] = ()) -> None:
-        found, problems = read_zones([("z.geojson", orjson.dumps({"type": "FeatureCollection", "features": list(zones)}))])
+        found, problems = read_zones(
+            [("z.geojson", orjson.dumps({"type": "FeatureCollection", "features": list(zones)}))]
+        )
         assert not problems, [p.text() for p in problems]
         registry: Registry | None = None
         if devices:
@@ -120,9 +126,7 @@ class Stage:
         self.bins: dict[str, int] = {}
 
     def new(self) -> Detector:
-        return Detector(
-            self.bundle, self.atlas, self.decoder, partition=0, zone=ZONE, accept_unregistered=True
-        )
+        return Detector(self.bundle, self.atlas, self.decoder, partition=0, zone=ZONE, accept_unregistered=True)
 
     def feed(self, *sent: Sent) -> list[Detection]:
         """Feed in the order given, runs of one topic as one batch; what was told by this call."""

@@ -57,7 +57,8 @@ def test_further_stages_and_clearing_with_their_own_moments():
     s.feed(*(frame(t, car()) for t in range(431)), *(frame(t) for t in range(431, 600)))
     assert s.table() == [(120.0, "raised", "remind_owner"), (420.0, "stage", "open_case"), (490.0, "cleared", None)]
     stills = [d for d in s.told if d.kind == "still"]
-    assert len(stills) == 11 and all(d.coverage == 1.0 for d in stills)
+    assert len(stills) == 11
+    assert all(d.coverage == 1.0 for d in stills)
     assert len({d.detection_id for d in s.told}) == 1
 
 
@@ -86,13 +87,15 @@ def test_too_few_points_wait_for_the_last_one_needed():
     s = stage()
     s.feed(*(frame(t, car()) for t in (0, 19, 38)), *(frame(t) for t in range(40, 50)))
     assert s.table() == []
-    s = Stage(RULE.replace("min_points: 5", "min_points: 9"), [square("a"), square("bay", "permit", east_m=15, side_m=6)])
+    s = Stage(
+        RULE.replace("min_points: 5", "min_points: 9"), [square("a"), square("bay", "permit", east_m=15, side_m=6)]
+    )
     s.feed(*(frame(t, car()) for t in range(0, 200, 18)))
     assert s.table()[0] == (144.0, "raised", "remind_owner")
 
 
 def test_outside_in_a_permit_bay_or_driving_nothing_is_raised():
-    for seen in (car(east_m=30), car(east_m=15), car(speed=3.0), car(speed=None), car(**{"class": "person"})):
+    for seen in (car(east_m=30), car(east_m=15), car(speed=3.0), car(speed=None), {**car(), "class": "person"}):
         s = stage()
         s.feed(*(frame(t, seen) for t in range(300)))
         assert s.table() == []

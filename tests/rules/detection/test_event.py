@@ -71,10 +71,12 @@ def test_a_single_event_is_told_even_when_it_comes_late():
     s = Stage(SOS)
     s.feed(reading(100, False, "sos"), reading(1, True, "sos", delay=99.5))
     assert s.table() == [(1.0, "raised", None)]
-    assert s.bins["late"] == 0 and s.bins["used"] == 1
+    assert s.bins["late"] == 0
+    assert s.bins["used"] == 1
 
 
 def test_the_same_press_sent_twice_is_one():
     s = Stage(SOS)
     s.feed(reading(1, True, "sos"), reading(1, True, "sos"))
-    assert len(s.told) == 1 and s.bins["duplicate"] == 1
+    assert len(s.told) == 1
+    assert s.bins["duplicate"] == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tests.rules.detection.stage import Stage, reading, tick
 
 RULE = """
@@ -22,9 +24,9 @@ rules:
 """
 
 
-def told(values: list[float | None], **kwargs: str) -> list[tuple[float, str, str | None]]:
+def told(values: Sequence[float | None], metric: str = "water_level") -> list[tuple[float, str, str | None]]:
     s = Stage(RULE)
-    s.feed(*(reading(10 * n, value, **kwargs) for n, value in enumerate(values) if value is not None))
+    s.feed(*(reading(10 * n, value, metric) for n, value in enumerate(values) if value is not None))
     s.feed(tick(10 * len(values) + 5, "sensor.readings"))
     return s.table()
 
@@ -61,4 +63,5 @@ def test_silence_is_unknown_not_cleared():
 def test_the_value_and_its_unit_are_told():
     s = Stage(RULE)
     s.feed(*(reading(10 * n, 20 + n) for n in range(10)), tick(200, "sensor.readings"))
-    assert s.told[0].value == 26.0 and s.told[0].attributes["value"] == 26.0
+    assert s.told[0].value == 26.0
+    assert s.told[0].attributes["value"] == 26.0
