@@ -1,6 +1,7 @@
 """A record of any topic on one line, for people."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -18,9 +19,10 @@ def one_liner(topic: str, value: bytes | None, lang: str) -> str:
     except orjson.JSONDecodeError:
         return f"(not JSON) {value[:WIDTH]!r}"
     known = LINES.get(topic)
-    if known is None or not isinstance(body, dict):
-        return _cut(value.decode(errors="replace"))
-    return _cut(known(body, lang))
+    if known is not None and isinstance(body, dict):
+        with suppress(TypeError, ValueError, AttributeError):  # anybody may send to an input topic
+            return _cut(known(body, lang))
+    return _cut(value.decode(errors="replace"))
 
 
 def incident_line(body: Body, lang: str) -> str:
@@ -31,7 +33,7 @@ def incident_line(body: Body, lang: str) -> str:
         for part in (
             _clock(body.get("changed_at")),
             short_id(body.get("incident_id")),
-            f"{body.get('state', ''):<10}",
+            f"{body.get('state') or '':<10}",
             _why(body),
             body.get("rule") or ",".join(body.get("tickets") or ()) or body.get("type"),
             _text(place.get("text"), lang),
@@ -54,7 +56,7 @@ def _why(body: Body) -> str:
 def _detection(body: Body, lang: str) -> str:
     del lang
     key = ",".join(str(v) for v in (body.get("key") or {}).values())
-    parts = (_clock(body.get("event_time")), short_id(body.get("detection_id")), f"{body.get('kind'):<8}")
+    parts = (_clock(body.get("event_time")), short_id(body.get("detection_id")), f"{body.get('kind') or '':<8}")
     stage = f"{body['rule']}/{body['stage']}" if body.get("stage") else str(body.get("rule"))
     return "  ".join((*parts, stage, str(body.get("zone") or body.get("area") or ""), key))
 
