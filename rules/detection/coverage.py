@@ -9,8 +9,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 
-import numpy as np
-
 from models.columns import I64, Texts
 
 MOST_SPANS = 256
@@ -26,25 +24,15 @@ class Coverage:
 
     def see(self, source: Texts, time_us: I64) -> None:
         """Add sightings, one entry each."""
-        if len(time_us) == 0:
-            return
-        order = np.lexsort((time_us, source.codes))
-        codes, times = source.codes[order], time_us[order]
-        cuts = np.flatnonzero(np.diff(codes)) + 1
-        starts = [0, *cuts.tolist()]
-        for start, end in zip(starts, [*starts[1:], len(codes)], strict=True):
-            self._see_one(source.words[int(codes[start])], times[start:end])
-
-    def _see_one(self, source: str, times: I64) -> None:
-        reach = self.reach_us(source)
-        if len(times) == 1:
-            self._add(source, int(times[0]), int(times[0]) + reach)
-            return
-        breaks = np.flatnonzero(np.diff(times) > reach)
-        firsts = [int(times[0]), *times[breaks + 1].tolist()]
-        lasts = [*times[breaks].tolist(), int(times[-1])]
-        for first, last in zip(firsts, lasts, strict=True):
-            self._add(source, first, last + reach)
+        words, spans = source.words, self.spans
+        reaches = [self.reach_us(word) for word in words]
+        for code, at_us in zip(source.codes.tolist(), time_us.tolist(), strict=True):
+            span = spans.get(words[code])
+            if span is not None and span[0][-1] <= at_us <= span[1][-1]:
+                if at_us + reaches[code] > span[1][-1]:  # the usual case: the newest span goes on
+                    span[1][-1] = at_us + reaches[code]
+            else:
+                self._add(words[code], at_us, at_us + reaches[code])
 
     def _add(self, source: str, start: int, end: int) -> None:
         spans = self.spans.get(source)
@@ -52,9 +40,6 @@ class Coverage:
             self.spans[source] = ([start], [end])
             return
         starts, ends = spans
-        if starts[-1] <= start <= ends[-1]:
-            ends[-1] = max(ends[-1], end)
-            return
         at = bisect_right(starts, start)
         if at and ends[at - 1] >= start:
             at -= 1

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +16,7 @@ from models.streams import STREAMS
 from rules.detection.condition import Hit
 from rules.detection.hold import CLOSES, OPENS
 from rules.language.model import Hold, Rule
+from rules.language.zones import zone_matches
 
 
 class Lookup(Protocol):
@@ -33,7 +33,7 @@ class ZoneLookup(Lookup, Protocol):
 
 def matching(patterns: Sequence[str], paths: Sequence[str]) -> Mask:
     """For each zone path, whether any of the globs matches it."""
-    return np.array([any(fnmatchcase(path, p) for p in patterns) for path in paths], dtype=np.bool_)
+    return np.array([any(zone_matches(p, path) for p in patterns) for path in paths], dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Selector:
             for rule in self.rules
         ]  # fmt: skip
         self.carried = [
-            sorted({f for f in (*rule.message.fields, *_escalation_fields(rule)) if f in self.stream.fields})
+            sorted({f for f in (*rule.message.fields, *_asked_fields(rule)) if f in self.stream.fields})
             for rule in self.rules
         ]
 
@@ -242,8 +242,10 @@ class Selector:
         return scalar(column, row)
 
 
-def _escalation_fields(rule: Rule) -> set[str]:
-    return {f for e in rule.escalate if e.when is not None for f in e.when.fields}
+def _asked_fields(rule: Rule) -> set[str]:
+    """What the Desk asks of a detection: the fields of escalations and of overrides."""
+    asked = [e.when for e in rule.escalate] + [v.applies.where for v in rule.variants if v.applies is not None]
+    return {field for expression in asked if expression is not None for field in expression.fields}
 
 
 def _words(column: Column, rows: I64) -> list[str | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from models.columns import Scalar
@@ -21,6 +20,7 @@ from rules.incidents.reasons import Reason
 from rules.incidents.states import ENDED, GRACE, Step
 from rules.incidents.verification import Verification
 from rules.language.model import Rule, Stage, Variant
+from rules.language.zones import zone_matches
 from rules.tables.model import SEVERITIES
 
 Bin = Literal["used", "duplicate", "filtered", "late"]
@@ -401,7 +401,7 @@ class Fusion:
             applies = variant.applies
             if applies is None:
                 return variant
-            if applies.zones is not None and not any(fnmatchcase(heard.zone or "", z) for z in applies.zones):
+            if applies.zones is not None and not any(zone_matches(z, heard.zone or "") for z in applies.zones):
                 continue
             if applies.calendar is not None and not applies.calendar.covers(opened_us):
                 continue
@@ -528,8 +528,8 @@ def both(name: Text | str | None, otherwise: str | None) -> dict[str, str | None
 
 
 def scalars(heard: Detection) -> dict[str, Scalar]:
-    """What an expression may ask of a detection; a tokenised field is its token."""
-    found: dict[str, Scalar] = dict(heard.key)
+    """What an expression may ask of a detection; a tokenised field is its token. `time_us` is for hour and weekday."""
+    found: dict[str, Scalar] = {**heard.key, "time_us": parse_rfc3339_us(heard.event_time)}
     for name, value in heard.attributes.items():
         if isinstance(value, Mapping):
             token = value.get("token")
