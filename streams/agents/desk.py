@@ -24,6 +24,7 @@ from models.streams import DESK_TOPICS, DETECTOR_TOPICS
 from models.times import BadTime, parse_rfc3339_us
 from rules.detection.detector import tick_us
 from rules.incidents.desk import Desk, DeskOutcome
+from streams.agents.saving import Saving
 from streams.city import City
 from streams.clock import Clock
 from streams.journal import Journal
@@ -187,6 +188,7 @@ class DeskAgent:
         self.journalled = 0
         self.stored_s = 0.0
         self.dirty = False
+        self.saving = Saving()
         self.counts: dict[str, int] = defaultdict(int)
 
     def _queues(self) -> Queues:
@@ -224,7 +226,9 @@ class DeskAgent:
     async def revoked(self, tps: frozenset[TP]) -> None:
         """Store before the partition goes, and let the journal go."""
         if any(tp.topic in self.topics and tp.partition == CENTRE_PARTITION for tp in tps):
+            await self.saving.finish()
             await self.store_desk()
+            await self.saving.finish()
             await self._close()
 
     async def _close(self) -> None:
@@ -302,16 +306,19 @@ class DeskAgent:
             await self.store_desk()
 
     async def store_desk(self) -> None:
-        """The Desk's state with its place in the journal; then Kafka may commit up to the offsets it holds."""
+        """Begin to store the Desk's state with its place in the journal; then Kafka may commit up to its offsets."""
         async with self.lock:
             self.stored_s = self.clock.monotonic_s()
-            if self.opened is None or not self.dirty:
+            if self.opened is None or not self.dirty or self.saving.busy:
                 return
             desk, journal, offsets = self.opened
             blob, at, offsets, self.dirty = desk.snapshot(), self.journalled, dict(offsets), False
-            meta = {"epoch": journal.epoch(), "journal": at, "offsets": offsets}
-            await self.store.save(f"desk/{CENTRE_PARTITION}", blob, meta)
-            await journal.trim(at)
+            meta: dict[str, object] = {"epoch": journal.epoch(), "journal": at, "offsets": offsets}
+            self.saving.begin(self._save(journal, blob, meta, offsets))
+
+    async def _save(self, journal: Journal, blob: bytes, meta: dict[str, object], offsets: dict[str, int]) -> None:
+        await self.store.save(f"desk/{CENTRE_PARTITION}", blob, meta)
+        await journal.trim(int(str(meta["journal"])))
         for full, name in self.topics.items():
             tp = TP(full, CENTRE_PARTITION)
             if name in offsets and tp in self.flow.assigned:

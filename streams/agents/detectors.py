@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from models.observations import DeadReason, DecodeFailure
 from models.streams import DETECTOR_TOPICS
 from rules.detection.detector import Detector, tick_us
+from streams.agents.saving import Saving
 from streams.city import City
 from streams.clock import Clock
 from streams.publisher import Publisher
@@ -43,6 +44,7 @@ class Held:
     ticks_us: dict[str, int] = field(default_factory=dict)
     told_us: int = 0
     dirty: bool = False
+    saving: Saving = field(default_factory=Saving)
 
 
 class DetectorAgent:
@@ -76,7 +78,9 @@ class DetectorAgent:
         """Store all before the partitions go."""
         for partition in sorted({tp.partition for tp in tps if tp.topic in self.topics}):
             if partition in self.held:
+                await self.held[partition].saving.finish()
                 await self.store_partition(partition)
+                await self.held[partition].saving.finish()
 
     # records
 
@@ -149,7 +153,7 @@ class DetectorAgent:
             await self.publisher.tick("detections", self.settings.centre, CENTRE_PARTITION, held.told_us, source)
 
     async def tick(self) -> None:
-        """Once a second under the wall clock: lanes with nothing left to read follow it; dirty state is stored."""
+        """Under the wall clock lanes with nothing left to read follow it; dirty state is stored when it is due."""
         for partition, held in list(self.held.items()):
             async with held.lock:
                 quiet = [n for full, n in self.topics.items() if self.flow.caught_up(TP(full, partition))]
@@ -164,13 +168,16 @@ class DetectorAgent:
     # state
 
     async def store_partition(self, partition: int) -> None:
-        """State and offsets together; then Kafka may commit up to them."""
+        """Begin to store state and offsets together; when that is done Kafka may commit up to them."""
         held = self.held[partition]
         async with held.lock:
             held.stored_s = self.clock.monotonic_s()
-            if not held.dirty:
+            if not held.dirty or held.saving.busy:
                 return
             blob, offsets, held.dirty = held.detector.snapshot(), dict(held.next_offset), False
+            held.saving.begin(self._save(partition, blob, offsets))
+
+    async def _save(self, partition: int, blob: bytes, offsets: dict[str, int]) -> None:
         await self.store.save(f"detector/{partition}", blob, {"epoch": 0, "offsets": offsets})
         for full, name in self.topics.items():
             if name in offsets and TP(full, partition) in self.flow.assigned:

@@ -24,11 +24,13 @@ from streams.topics import full_name
 from streams.transport import TP, Flow, ShellApp, bind_agent, create_app, die
 from streams.worker import run_worker
 
-TICK_S = 1.0
+LANE_TICK_S = 0.25
+"""How long a decision on a lane that has fallen silent may wait for the clock. The Desk's own tick is a second."""
+DESK_EVERY = 4
 
 
 class Heart(faust.Service):
-    """Connects the producer before anything flows, and ticks the agents once a second."""
+    """Connects the producer before anything flows, and tells the agents the time."""
 
     def __init__(self, producer: Producer, agents: tuple[DetectorAgent, DeskAgent], flow: Flow) -> None:
         self.producer, self.agents, self.flow = producer, agents, flow
@@ -42,13 +44,16 @@ class Heart(faust.Service):
 
     @faust.Service.task
     async def _beat(self) -> None:
+        beats = 0
         while not self.should_stop:
-            await self.sleep(TICK_S)
+            await self.sleep(LANE_TICK_S)
+            beats += 1
             if not self.flow.assigned or self.should_stop:
                 continue
             try:
-                for agent in self.agents:
-                    await agent.tick()
+                await self.agents[0].tick()
+                if beats % DESK_EVERY == 0:
+                    await self.agents[1].tick()
             except Exception as why:  # noqa: BLE001 (state no longer follows the clock: only a restart mends that)
                 die(why)
 
