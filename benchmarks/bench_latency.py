@@ -101,7 +101,7 @@ class Listener(threading.Thread):
             record = self.consumer.poll(0.1)
             if record is None or record.error():
                 continue
-            value = json.loads(record.value())
+            value = json.loads(record.value() or b"{}")
             if record.topic() == self.orders:
                 self.read_s.setdefault(value["incident_id"], time.time())
             else:

@@ -19,7 +19,7 @@ from streams.worker import run_worker
 COUNTED = ("used", "filtered", "duplicate", "late", "dead")
 
 
-class Watch(faust.Service):  # type: ignore[misc]
+class Watch(faust.Service):
     """Polls the counters; prints the figures and ends the process when all messages are through and stored."""
 
     def __init__(self, counts: dict[str, int], expected: int) -> None:
