@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import orjson
 
 from models.streams import DESK_TOPICS, DETECTOR_TOPICS, STREAMS
+from models.ticks import TICK_HEADER
 from models.times import format_time, parse_time_us, zone_info
 from streams.publishing import CENTRE_PARTITION
 from streams.recording import RecordedLine
 from streams.topics import full_name
 
 TICK_MS = 1000
-TICK_HEADER = "zhinao_tick"
 # kafka-python refuses a record with neither key nor value.
 TICK_KEY = b"tick"
 # What may be on its way unacknowledged. Half a second of 20-fold speed; kafka-python itself has no bound.
@@ -103,10 +103,8 @@ class Feeder:
 
         Raises `FeedError` for the first record the broker did not take. All that was sent is acknowledged on return.
         """
-        try:
-            whole = all(self._line(line) for line in lines) and self._drain(drain_s)
-        finally:
-            self._settle(0)
+        whole = all(self._line(line) for line in lines) and self._drain(drain_s)
+        self._settle(0)
         return whole
 
     def _line(self, line: RecordedLine) -> bool:
@@ -153,6 +151,8 @@ class Feeder:
         for full, partition in self._ticked:
             self._send(full, partition, TICK_KEY, None, headers, at_ms)
         self.fed.ticks += 1
+        while self._pending and self._pending[0][1].is_done:  # a broker that has gone is noticed here
+            self._settle(len(self._pending) - 1)
 
     def _send(
         self,
@@ -174,13 +174,12 @@ class Feeder:
 
     def _settle(self, most: int) -> None:
         """Wait until at most so many are unacknowledged."""
-        self._producer.flush(timeout=ACK_LIMIT_S) if not most else None
         while len(self._pending) > most:
             full, future = self._pending.popleft()
             try:
                 future.get(timeout=ACK_LIMIT_S)
             except Exception as exc:
-                raise FeedError(f"{full}: {type(exc).__name__}: {exc}") from exc
+                raise FeedError(f"{full} was not taken: {exc}") from exc
 
 
 # -- other times -------------------------------------------------------------------------------------------------------

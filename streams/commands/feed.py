@@ -16,6 +16,8 @@ from streams.recording import RecordedLine, read_recording
 
 # Few and larger batches: the embedded broker hands out one a fetch, and a reader answers for each.
 LINGER_MS = 100
+# A broker that takes nothing for so long has gone; the recording can be fed again.
+DELIVERY_LIMIT_MS = 20_000
 PROGRESS_S = 1.0
 
 
@@ -53,7 +55,13 @@ def feed(
     at = Connection.open(broker)
     partitions = at.partitions(full_name(name, at.prefix) for name in TICKED_TOPICS)
     producer = KafkaProducer(
-        **at.options(), acks="all", enable_idempotence=True, linger_ms=LINGER_MS, compression_type="lz4"
+        **at.options(),
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=LINGER_MS,
+        compression_type="lz4",
+        delivery_timeout_ms=DELIVERY_LIMIT_MS,
+        request_timeout_ms=DELIVERY_LIMIT_MS // 2,
     )
     with stop_wished() as stop:
         told_s = time.monotonic()
@@ -71,9 +79,10 @@ def feed(
                 rounds(lambda: next(first_round, None) or read_recording(recording), loop, shift_ms), drain_s=drain
             )
         except FeedError as exc:
+            # kafka-python's farewell waits once more for what nobody takes, and says so in a traceback.
+            sys.unraisablehook = lambda _: None
             raise CannotRun(str(exc)) from exc
-        finally:
-            producer.close(timeout=5)
+        producer.close(timeout=5)
     fed = feeder.fed
     if as_json:
         _tell(fed.data() | {"done": whole})

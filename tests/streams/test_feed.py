@@ -167,6 +167,8 @@ def test_topics_that_are_not_there_are_named(broker: EmbeddedBroker) -> None:
 
 
 class NoFuture:
+    is_done = True
+
     def get(self, timeout: float) -> None:
         del timeout
 
