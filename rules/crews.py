@@ -13,12 +13,12 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from geo.distance import distance_m
 from models.dispatch import Command, DispatchOrder, Feedback
 from models.ids import content_id, share
 from models.incidents import Incident, State
 from models.times import SECOND_US, parse_rfc3339_us
 from rules.incidents.desk import Output, StateMismatch, Unit
-from rules.incidents.places import metres_between
 from rules.incidents.reasons import Reason
 
 ACCEPT_S = (5.0, 25.0)
@@ -173,7 +173,7 @@ class Crews:
         base = self._bases.get(order.unit_id or "")
         if base is None or scene.lon is None or scene.lat is None:
             return between(ARRIVE_S, f"{order.order_id}/arrived")
-        way_s = metres_between(*base, scene.lon, scene.lat) / SPEED_MPS
+        way_s = distance_m(*base, scene.lon, scene.lat) / SPEED_MPS
         return round(PREPARE_S + min(way_s, LONGEST_WAY_S)) * SECOND_US
 
     def _plan(self, order: DispatchOrder, what: What, due_us: int) -> None:

@@ -8,12 +8,12 @@ from datetime import tzinfo
 from pathlib import Path
 
 from geo.atlas import Atlas
-from geo.registry import Registry, read_registry
-from geo.zones import Zone, read_zones
+from geo.check import load_registry, load_zones
+from geo.zones import Zone
 from models.dead_letters import Vault
 from models.decode import Decoder
 from models.privacy import Tokens
-from models.problems import Place, Problem, failed, in_order
+from models.problems import Problem, failed, in_order
 from models.times import zone_info
 from rules.detection.detector import Detector
 from rules.incidents.desk import Desk
@@ -69,34 +69,6 @@ class City:
         )
 
 
-def files_of(paths: Sequence[Path], suffix: str) -> tuple[list[tuple[str, bytes]], list[Problem]]:
-    """Names and bytes of files and of the files in folders, in order; a path that isn't there is a problem."""
-    found: list[tuple[str, bytes]] = []
-    problems: list[Problem] = []
-    for path in paths:
-        if path.is_dir():
-            found += [(str(p), p.read_bytes()) for p in sorted(path.glob(f"*{suffix}"))]
-        elif path.is_file():
-            found.append((str(path), path.read_bytes()))
-        else:
-            problems.append(Problem(place=Place(str(path)), code="E100", message=f'"{path}" is not there'))
-    return found, problems
-
-
-def read_zone_files(paths: Sequence[Path]) -> tuple[list[Zone], list[Problem]]:
-    """The zones of files and folders."""
-    files, missing = files_of(paths, ".geojson")
-    zones, problems = read_zones(files)
-    return zones, [*missing, *problems]
-
-
-def read_registry_folder(folder: Path, zones: Sequence[Zone]) -> tuple[Registry, list[Problem]]:
-    """The registry of a folder."""
-    files, missing = files_of([folder], ".geojson")
-    registry, problems = read_registry(files, zones)
-    return registry, [*missing, *problems]
-
-
 def read_rules(
     paths: Sequence[Path], zones: Sequence[Zone] | None, tables: Tables | None, tokens: Tokens
 ) -> tuple[Bundle | None, list[Problem]]:
@@ -126,9 +98,9 @@ def build_city(
     """
     own = bool(rules)
     tokens = Tokens(settings.token_key.get_secret_value().encode())
-    zone_list, problems = read_zone_files(list(zones) or ([] if own else list(settings.zones)))
+    zone_list, problems = load_zones(list(zones) or ([] if own else list(settings.zones)))
     known, more = (
-        (None, []) if own and registry is None else read_registry_folder(registry or settings.registry, zone_list)
+        (None, []) if own and registry is None else load_registry([registry or settings.registry], zone_list)
     )
     problems += more
     table_set, more = read_tables(tables or settings.tables)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import tzinfo
 
+from models.ticks import TICK_HEADER
 from models.times import format_time
-from rules.detection.detector import TICK_HEADER
 from streams.clock import Clock
 from streams.producer import Outgoing, Producer, event_headers
 from streams.publishing import Message

@@ -18,10 +18,10 @@ from models.decode import Decoder
 from models.detections import Detection
 from models.streams import DETECTOR_TOPICS
 from models.times import format_time
-from rules.detection.lane import TICK_HEADER, Lane, LaneOutcome, LaneState, Late, tick_us
+from rules.detection.lane import Lane, LaneOutcome, LaneState, Late
 from rules.language.model import Bundle
 
-__all__ = ["TICK_HEADER", "Detector", "LaneOutcome", "Late", "tick_us"]
+__all__ = ["Detector", "LaneOutcome", "Late"]
 
 
 class DetectorState(msgspec.Struct):

@@ -19,6 +19,7 @@ from models.decode import Decoder
 from models.detections import Detection
 from models.observations import DecodeFailure
 from models.streams import STREAMS
+from models.ticks import tick_us
 from models.times import HOUR_US, MINUTE_US, SECOND_US
 from rules.detection.condition import Condition, Hit
 from rules.detection.coverage import Coverage
@@ -29,7 +30,6 @@ from rules.detection.select import Selector
 from rules.detection.watch import Watch
 from rules.language.model import Dwell, Hold, Rule
 
-TICK_HEADER = "zhinao_tick"
 DEDUPE_FOR_US = 2 * MINUTE_US
 """How long behind the watermark a doubled record is still known as one; older ones count as late."""
 FORGET_SOURCE_AFTER_US = 24 * HOUR_US
@@ -72,15 +72,6 @@ class LaneState(msgspec.Struct, array_like=True):
     conditions: dict[str, list[Condition]]
     coverage: dict[str, tuple[list[int], list[int]]]
     seen: dict[int, list[bytes]]
-
-
-def tick_us(record: RawRecord) -> int | None:
-    """The instant of a clock record (null value, tick header with epoch milliseconds); None for any other."""
-    if record.value is None:
-        for name, value in record.headers:
-            if name == TICK_HEADER:
-                return int(value) * 1000
-    return None
 
 
 def rule_key(rule: Rule) -> str:

@@ -24,7 +24,7 @@ from rules.incidents.commanding import Commanding
 from rules.incidents.dispatching import ACCEPT, RESOLVE, Dispatching
 from rules.incidents.feedback import FeedbackDesk
 from rules.incidents.fusion import ESCALATE, Bin, Fusion
-from rules.incidents.inputs import TICK_HEADER, Decoder, Input, Position, Tick, Ticket, read
+from rules.incidents.inputs import Decoder, Input, Position, Tick, Ticket, read
 from rules.incidents.ledger import FORGET, QUIET, VERSION, Ledger, Memory, Output, Spot
 from rules.incidents.places import Crew, OnAtlas, Places, Sites, Unit
 from rules.incidents.tickets import Tickets
@@ -33,7 +33,7 @@ from rules.language.model import Bundle
 from rules.tables import Tables
 
 __all__ = [
-    "TICK_HEADER", "Crew", "Desk", "DeskOutcome", "Output", "Places", "Sites", "StateMismatch", "Tables", "Unit",
+    "Crew", "Desk", "DeskOutcome", "Output", "Places", "Sites", "StateMismatch", "Tables", "Unit",
 ]  # fmt: skip
 
 BINS = ("used", "duplicate", "filtered", "late", "dead")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from geo.distance import distance_m
 from models.detections import Text
 from models.dispatch import DispatchOrder
 from models.ids import content_id
@@ -12,7 +13,7 @@ from models.times import MINUTE_US
 from rules.incidents.clocks import deadline_us, of_day_us
 from rules.incidents.dossier import Dossier
 from rules.incidents.ledger import Ledger, Output
-from rules.incidents.places import Unit, metres_between
+from rules.incidents.places import Unit
 from rules.incidents.reasons import Reason
 from rules.incidents.states import ORDERED, Step
 from rules.tables import MissingYear
@@ -107,7 +108,7 @@ class Dispatching:
         fresh = spot is not None and spot.time_us >= self.ledger.now_us - SPOT_OLD_US
         if fresh and spot is not None and spot.lon is not None and spot.lat is not None:
             lon, lat = spot.lon, spot.lat
-        return round(metres_between(lon, lat, dossier.lon, dossier.lat), 1)
+        return round(distance_m(lon, lat, dossier.lon, dossier.lat), 1)
 
     def issue(self, dossier: Dossier, department: str, choice: Choice, why: Reason, by: str | None) -> None:
         ledger = self.ledger

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from geo.distance import distance_m
 from models.columns import Scalar
 from models.detections import Detection, Text
 from models.dispatch import Notice, RecognitionRequest
@@ -15,7 +16,6 @@ from models.times import parse_rfc3339_us
 from rules.incidents.dispatching import Dispatching
 from rules.incidents.dossier import KEPT_PARTS, Dossier, Part
 from rules.incidents.ledger import QUIET, QUIET_END, Ledger, Output, Waiting, key_text, never_clears, overall
-from rules.incidents.places import metres_between
 from rules.incidents.reasons import Reason
 from rules.incidents.states import ENDED, GRACE, Step
 from rules.incidents.verification import Verification
@@ -260,7 +260,7 @@ class Fusion:
             for dossier in ledger.open_near(group, heard.lon, heard.lat, radius_m):
                 assert dossier.lon is not None
                 assert dossier.lat is not None
-                metres = metres_between(heard.lon, heard.lat, dossier.lon, dossier.lat)
+                metres = distance_m(heard.lon, heard.lat, dossier.lon, dossier.lat)
                 if metres <= radius_m and not (merge is not None and merge.same_zone and dossier.zone != heard.zone):
                     yield metres, dossier
         else:
@@ -270,7 +270,7 @@ class Fusion:
         if heard.lon is not None and heard.lat is not None:
             for dossier in ledger.open_near(f"type:{heard.type}", heard.lon, heard.lat, type_radius_m):
                 if dossier.rule is None and dossier.lon is not None and dossier.lat is not None:
-                    metres = metres_between(heard.lon, heard.lat, dossier.lon, dossier.lat)
+                    metres = distance_m(heard.lon, heard.lat, dossier.lon, dossier.lat)
                     if metres <= type_radius_m + (dossier.error_m or 0.0):
                         yield metres, dossier
 

@@ -10,11 +10,9 @@ from models.decode import Decoded
 from models.detections import Detection
 from models.dispatch import Command, Feedback
 from models.observations import DecodeFailure
+from models.ticks import tick_us
 from models.times import parse_time_us
 from rules.incidents.places import Places
-
-TICK_HEADER = "zhinao_tick"
-"""A record with a null value and this header (epoch milliseconds) only advances the clock."""
 
 
 class Decoder(Protocol):
@@ -150,13 +148,3 @@ def text(cell: dict[str, Scalar], name: str) -> str | None:
 def number(cell: dict[str, Scalar], name: str) -> float | None:
     value = cell.get(name)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def tick_us(record: RawRecord) -> int | None:
-    """The time of a clock record, None for any other."""
-    if record.value is not None:
-        return None
-    for name, value in record.headers or ():
-        if name == TICK_HEADER and value.isdigit():
-            return int(value) * 1000
-    return None

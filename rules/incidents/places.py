@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import cos, hypot, radians
+from math import cos, radians
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from models.decode import Decoded
 from models.detections import Text
 from models.observations import DecodeFailure
 
-METRES_PER_DEGREE = 111_195.0
+METRES_PER_DEGREE = 110_900.0  # of latitude here
 NEAR_M = 150.0  # a point further from the road is not "near" it to anybody
 
 
@@ -149,9 +149,3 @@ class OnAtlas:
         areas = [placed.areas.at(row) for row in range(len(placed.batch))]
         failures = sorted([*decoded.failures, *placed.failures], key=lambda failure: failure.record)
         return Located(placed.batch, areas, failures)
-
-
-def metres_between(lon_a: float, lat_a: float, lon_b: float, lat_b: float) -> float:
-    """Metres between two points some kilometres apart at most, in a plane at their mean latitude."""
-    east = (lon_a - lon_b) * cos(radians((lat_a + lat_b) / 2))
-    return hypot(east, lat_a - lat_b) * METRES_PER_DEGREE

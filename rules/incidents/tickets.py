@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from geo.distance import distance_m
 from models.detections import Text
 from models.ids import content_id
 from models.incidents import State
@@ -10,7 +11,6 @@ from rules.incidents.dossier import Dossier
 from rules.incidents.fusion import Bin, Fusion, higher
 from rules.incidents.inputs import Ticket
 from rules.incidents.ledger import ANSWERS, Ledger, TicketNote
-from rules.incidents.places import metres_between
 from rules.incidents.reasons import Reason
 from rules.incidents.states import ENDED
 from rules.tables.model import IncidentType
@@ -73,7 +73,7 @@ class Tickets:
         for dossier in self.ledger.open_near(f"type:{kind.code}", ticket.lon, ticket.lat, reach_m):
             assert dossier.lon is not None
             assert dossier.lat is not None
-            metres = metres_between(ticket.lon, ticket.lat, dossier.lon, dossier.lat)
+            metres = distance_m(ticket.lon, ticket.lat, dossier.lon, dossier.lat)
             if metres <= reach_m and abs(ticket.time_us - dossier.first_us) <= kind.window_us:
                 score = (metres, dossier.first_us, dossier.incident_id)
                 if best is None or score < best:

@@ -21,8 +21,8 @@ import msgspec
 
 from models.observations import DeadReason, DecodeFailure
 from models.streams import DESK_TOPICS, DETECTOR_TOPICS
+from models.ticks import tick_us
 from models.times import BadTime, parse_rfc3339_us
-from rules.detection.detector import tick_us
 from rules.incidents.desk import Desk, DeskOutcome
 from streams.agents.saving import Saving
 from streams.city import City

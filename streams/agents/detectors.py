@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from models.observations import DeadReason, DecodeFailure
 from models.streams import DETECTOR_TOPICS
-from rules.detection.detector import Detector, tick_us
+from models.ticks import tick_us
+from rules.detection.detector import Detector
 from streams.agents.saving import Saving
 from streams.city import City
 from streams.clock import Clock
@@ -91,6 +92,8 @@ class DetectorAgent:
             records, strays = self._strays(held, topic, chunk)
             if self.settings.clock == "stream":
                 records = self._arrivals(held, topic, records)
+            else:  # a clock record of somebody's recording must not move a live watermark
+                records = [r for r in records if r.value is not None or tick_us(r) is None]
             outcome = held.detector.feed(topic, records)
             letters = self.city.letters
             messages = [

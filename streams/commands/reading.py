@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import click
 
+from models.ticks import TICK_HEADER
 from streams.commands.connection import Connection
 from streams.topics import TOPICS, full_name, short_name
 
@@ -30,7 +31,7 @@ def tick_ms(record: Any) -> int | None:
     """The time a clock record tells; None for any other record."""
     if record.value is not None:
         return None
-    return next((int(value) for name, value in record.headers or () if name == "zhinao_tick"), None)
+    return next((int(value) for name, value in record.headers or () if name == TICK_HEADER), None)
 
 
 class Reader:

@@ -21,14 +21,15 @@ def check(paths: tuple[Path, ...], as_json: bool) -> int:
     All problems of all files at once, each with its place, its code and how to mend it. Zones, types and departments
     that rules name are looked up in the zones and tables of the settings.
     """
+    from geo.check import load_zones
     from models.privacy import Tokens
     from models.problems import failed
     from rules.tables.load import read_tables
-    from streams.city import read_rules, read_zone_files
+    from streams.city import read_rules
     from streams.settings import Settings
 
     settings = Settings.read()
-    zones, wrong_zones = read_zone_files(settings.zones)
+    zones, wrong_zones = load_zones(settings.zones)
     tables, _ = read_tables(settings.tables)
     tokens = Tokens(settings.token_key.get_secret_value().encode())
     bundle, problems = read_rules(paths or settings.rules, zones, tables, tokens)

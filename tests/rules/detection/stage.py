@@ -13,8 +13,9 @@ from geo.zones import read_zones
 from models.decode import Decoder
 from models.detections import Detection
 from models.privacy import Tokens
+from models.ticks import TICK_HEADER
 from models.times import parse_time_us, zone_info
-from rules.detection.detector import TICK_HEADER, Detector
+from rules.detection.detector import Detector
 from rules.language.load import Context, SourceFile, load_rules
 from rules.language.model import Bundle
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 
-import pytest
-
 from geo.atlas import Atlas
 from geo.registry import read_registry
 from geo.zones import read_zones
 from models.decode import Decoder
 from models.privacy import Tokens
 from rules.incidents.desk import Desk
-from rules.incidents.places import NEAR_M, OnAtlas, metres_between
+from rules.incidents.places import OnAtlas
 from rules.language.model import Bundle
-from tests.rules.incidents.city import LAT, LON, REPOSITORY, ZONE, Told, tables, ticket
+from tests.rules.incidents.city import REPOSITORY, ZONE, Told, tables, ticket
 
 
 @cache
@@ -55,10 +53,3 @@ def test_a_call_from_outside_the_city_is_a_dead_letter_and_one_in_it_has_its_are
     told.tell(ticket(110, "T2", "道路积水", lon=121.0157, lat=30.6842))
     assert told.last.area is not None
     assert told.order.unit_id is not None
-
-
-def test_metres_are_metres():
-    assert metres_between(LON, LAT, LON, LAT) == 0
-    assert metres_between(LON, LAT, LON, LAT + 0.001) == pytest.approx(111.2, abs=0.2)
-    assert metres_between(LON, LAT, LON + 0.001, LAT) == pytest.approx(95.6, abs=0.2)
-    assert NEAR_M < 1000
