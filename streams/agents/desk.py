@@ -5,16 +5,15 @@ acknowledged before anything it decides goes out. Recovery is the newest snapsho
 the same steps make the same outputs, which go out again under a higher epoch for consumers to recognise.
 
 Under the wall clock a chunk is a step. Under the stream clock (a recording being fed) a step is one second of the
-recording: what each topic holds up to its clock record of that second. A worker that catches up after a restart thus
+recording (`streams.agents.queues`), several of them when it is behind. A worker that catches up after a restart thus
 sees tickets and detections in the order in which they came to be, and decides what a replay decides.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from heapq import heappop, heappush
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -22,31 +21,28 @@ import msgspec
 from models.observations import DeadReason, DecodeFailure
 from models.streams import DESK_TOPICS, DETECTOR_TOPICS
 from models.ticks import tick_us
-from models.times import BadTime, parse_rfc3339_us
+from models.times import SECOND_US
 from rules.incidents.desk import Desk, DeskOutcome
+from streams.agents.queues import Part, Queues, Step, kept
 from streams.agents.saving import Saving
 from streams.city import City
 from streams.clock import Clock
 from streams.journal import Journal
 from streams.publisher import Publisher
-from streams.publishing import CENTRE_PARTITION, dead_messages, desk_messages, detector_source
+from streams.publishing import CENTRE_PARTITION, dead_messages, desk_messages
 from streams.settings import Settings
 from streams.store import Store
 from streams.topics import full_name
 from streams.transport import TP, Chunk, Flow, Record
 
 OpenJournal = Callable[[int], Awaitable[Journal]]
-Kept = tuple[int, int, bytes | None, bytes | None, list[tuple[str, bytes]]]
-Source = tuple[str, str]
-"""A topic, and for detections the Detector they come from: what has a clock of its own."""
+PACE = 240
+"""Under the stream clock: how many seconds of the recording are decided in one at most. A worker that catches up must
+leave those who answer orders the time to do so: at this pace a tenth of a second is 24 of the recording's."""
+PUMP_S = 0.05
 
 
-class Step(msgspec.Struct, array_like=True):
-    """What the Desk was fed at once: records by topic, then the clock. `offsets`: where to go on reading after it."""
-
-    groups: list[tuple[str, list[Kept]]]
-    offsets: dict[str, int]
-    advance_us: int | None
+STEP = msgspec.msgpack.Decoder(Step)
 
 
 class Opened(NamedTuple):
@@ -55,117 +51,6 @@ class Opened(NamedTuple):
     desk: Desk
     journal: Journal
     offsets: dict[str, int]
-
-
-class Told(msgspec.Struct):
-    """What of a detection decides its turn."""
-
-    event_time: str
-    detection_id: str
-    kind: str
-    stage: str | None
-    sources: list[str]
-
-
-TOLD = msgspec.json.Decoder(Told)
-
-
-class Queues:
-    """Under the stream clock: records wait for the second in which they are due.
-
-    A second is due when every source's clock has reached it; the sources are known beforehand, so one that has not
-    spoken yet holds the others up. A ticket is due in the second it arrived in; a detection when the watermark of its
-    topic has surely passed it, in the order of event time: its place in the log depends on which partition was read
-    first.
-    """
-
-    def __init__(self, topics: Sequence[str], partitions: int, prefix: str, lateness_us: Mapping[str, int]) -> None:
-        self.topics, self.prefix, self.lateness_us = topics, prefix, lateness_us
-        detectors = [("detections", f"/{prefix}/{detector_source(p)}") for p in range(partitions)]
-        self.clocks_us: dict[Source, int] = dict.fromkeys(
-            [*detectors, *((topic, "") for topic in topics if topic != "detections")], 0
-        )
-        self.waiting: dict[str, deque[Record]] = {topic: deque() for topic in topics if topic != "detections"}
-        self.detections: list[tuple[int, str, Record]] = []
-        self.next_offset: dict[str, int] = {}
-
-    def put(self, topic: str, chunk: Chunk) -> None:
-        for record in chunk.records:
-            at_us = tick_us(record)
-            if at_us is not None:
-                source = self._source(topic, record)
-                self.clocks_us[source] = max(self.clocks_us.get(source, 0), at_us)
-            if topic != "detections":
-                self.waiting[topic].append(record)
-            elif at_us is None:
-                heappush(self.detections, (*self._turn(record), record))
-        self.next_offset[topic] = chunk.next_offset
-
-    @staticmethod
-    def _source(topic: str, record: Record) -> Source:
-        if topic != "detections":
-            return topic, ""
-        return topic, next((value.decode() for name, value in record.headers if name == "ce_source"), "")
-
-    def _turn(self, record: Record) -> tuple[int, str]:
-        try:
-            told = TOLD.decode(record.value or b"")
-            lateness_us = max((self.lateness_us.get(topic, 0) for topic in told.sources), default=0)
-            at_us = parse_rfc3339_us(told.event_time) + lateness_us
-        except (msgspec.DecodeError, BadTime):
-            return 0, ""  # a dead letter to be: the Desk says why
-        return at_us, f"{told.detection_id}/{KINDS.index(told.kind) if told.kind in KINDS else 9}/{told.stage}"
-
-    def due(self) -> list[Step]:
-        """The steps that are due, a second each."""
-        until_us, steps = min(self.clocks_us.values()), []
-        while (first_us := self._first_tick_us()) is not None and first_us <= until_us:
-            steps.append(self._take(first_us))
-        return steps
-
-    def _first_tick_us(self) -> int | None:
-        firsts = (next((at for r in queue if (at := tick_us(r)) is not None), None) for queue in self.waiting.values())
-        return min((at for at in firsts if at is not None), default=None)
-
-    def _take(self, at_us: int) -> Step:
-        groups: list[tuple[str, list[Kept]]] = []
-        for topic in self.topics:
-            taken = self._detections(at_us) if topic == "detections" else self._up_to(self.waiting[topic], at_us)
-            if taken:
-                groups.append((topic, taken))
-        offsets = {topic: self._next(topic, end) for topic, end in self.next_offset.items()}
-        return Step(groups, offsets, at_us)
-
-    def _next(self, topic: str, end: int) -> int:
-        if topic == "detections":
-            return min((record.offset for _, _, record in self.detections), default=end)
-        return self.waiting[topic][0].offset if self.waiting[topic] else end
-
-    def _detections(self, at_us: int) -> list[Kept]:
-        taken: list[Kept] = []
-        while self.detections and self.detections[0][0] <= at_us:
-            taken.append(kept(heappop(self.detections)[2]))
-        return taken
-
-    @staticmethod
-    def _up_to(queue: deque[Record], at_us: int) -> list[Kept]:
-        """What stands before the first clock record later than `at_us`; the earlier ones go with it."""
-        taken: list[Kept] = []
-        while queue and (tick_us(queue[0]) or 0) <= at_us:
-            record = queue.popleft()
-            tick = tick_us(record)
-            if tick is None:
-                taken.append(kept(record))
-            elif tick == at_us:
-                break
-        return taken
-
-
-KINDS = ("raised", "stage", "still", "unknown", "cleared")
-
-
-def kept(record: Record) -> Kept:
-    return record.offset, record.timestamp, record.key, record.value, list(record.headers)
 
 
 class DeskAgent:
@@ -217,9 +102,10 @@ class DeskAgent:
             self.opened.offsets.update({str(t): int(at) for t, at in dict(meta["offsets"]).items()})  # type: ignore[call-overload]
         self.journalled = position
         async for at, data in journal.read_from(position):
-            await self._do(msgspec.msgpack.decode(data, type=Step), at)
+            await self._do(STEP.decode(data), at)
             self.journalled = at + 1
         self.stored_s, self.dirty = self.clock.monotonic_s(), True
+        self.queues.done_us = self.opened.desk.now_us
         offsets = self.opened.offsets
         return {TP(full, CENTRE_PARTITION): offsets[self.topics[full]] for full in mine if self.topics[full] in offsets}
 
@@ -244,15 +130,21 @@ class DeskAgent:
         if chunk.partition != CENTRE_PARTITION:
             await self._astray(topic, chunk)
             return
+        if self.settings.clock == "stream":
+            self.queues.put(topic, chunk)
+            return
         async with self.lock:
-            if self.settings.clock == "stream":
-                self.queues.put(topic, chunk)
-                for step in self.queues.due():
-                    await self._step(step)
-            else:
-                records = [kept(r) for r in chunk.records if tick_us(r) is None]
-                await self._step(Step([(topic, records)], {topic: chunk.next_offset}, None))
+            records = [kept(r) for r in chunk.records if tick_us(r) is None]
+            await self._step(Step([Part([(topic, records)], None)], {topic: chunk.next_offset}))
         await self._store_when_due()
+
+    async def pump(self) -> None:
+        """Under the stream clock, every `PUMP_S`: do what is due, at the pace."""
+        async with self.lock:
+            if self.opened is not None and self.settings.clock == "stream":
+                step = self.queues.due(round(PACE * PUMP_S * SECOND_US))
+                if step.parts:
+                    await self._step(step)
 
     async def tick(self) -> None:
         """Once a second: the wall clock is a step of its own; state is stored when it is due."""
@@ -261,7 +153,7 @@ class DeskAgent:
         if self.settings.clock == "wall":
             async with self.lock:
                 if self.opened is not None:
-                    await self._step(Step([], {}, self.clock.now_us()))
+                    await self._step(Step([Part([], self.clock.now_us())], {}))
         await self._store_when_due()
 
     async def _step(self, step: Step) -> None:
@@ -273,13 +165,14 @@ class DeskAgent:
     async def _do(self, step: Step, at: int) -> None:
         assert self.opened is not None
         desk, letters = self.opened.desk, self.city.letters
-        for topic, group in step.groups:
-            records = [Record(o, t, k, v, tuple(h)) for o, t, k, v, h in group]
-            outcome = desk.feed(topic, records)
-            await self._send(outcome, at)
-            await self.publisher.send(dead_messages(outcome.failures, records, topic, CENTRE_PARTITION, letters))
-        if step.advance_us is not None:
-            await self._send(desk.advance(step.advance_us), at)
+        for part in step.parts:
+            for topic, group in part.groups:
+                records = [Record(o, t, k, v, tuple(h)) for o, t, k, v, h in group]
+                outcome = desk.feed(topic, records)
+                await self._send(outcome, at)
+                await self.publisher.send(dead_messages(outcome.failures, records, topic, CENTRE_PARTITION, letters))
+            if part.advance_us is not None:
+                await self._send(desk.advance(part.advance_us), at)
         self.opened.offsets.update(step.offsets)
 
     async def _send(self, outcome: DeskOutcome, at: int) -> None:

@@ -10,7 +10,7 @@ import click
 import faust
 
 from models.streams import DESK_TOPICS, DETECTOR_TOPICS
-from streams.agents.desk import DeskAgent, OpenJournal
+from streams.agents.desk import PUMP_S, DeskAgent, OpenJournal
 from streams.agents.detectors import DetectorAgent
 from streams.city import build_city
 from streams.clock import WallClock
@@ -55,6 +55,15 @@ class Heart(faust.Service):
                 if beats % DESK_EVERY == 0:
                     await self.agents[1].tick()
             except Exception as why:  # noqa: BLE001 (state no longer follows the clock: only a restart mends that)
+                die(why)
+
+    @faust.Service.task
+    async def _pump(self) -> None:
+        while not self.should_stop:
+            await self.sleep(PUMP_S)
+            try:
+                await self.agents[1].pump()
+            except Exception as why:  # noqa: BLE001 (a step half done must be repeated from the journal)
                 die(why)
 
 

@@ -1,0 +1,168 @@
+"""What waits before the Desk under the stream clock, and in which second of the recording it is due.
+
+A second is due when every recorded source's clock has reached it; the sources are known beforehand, so one that has not
+spoken yet holds the others up. A ticket is due in the second it arrived in; a detection when the watermark of its topic
+has surely passed it, in the order of event time: its place in the log depends on which partition was read first.
+Feedback and commands come from whoever answers now, not from the recording: they are due at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+import msgspec
+
+from models.columns import RawRecord
+from models.ticks import tick_us
+from models.times import BadTime, parse_rfc3339_us
+from streams.publishing import detector_source
+from streams.transport import Chunk, Record
+
+ANSWERS = ("dispatch.feedback", "commands")
+KINDS = ("raised", "stage", "still", "unknown", "cleared")
+Kept = tuple[int, int, bytes | None, bytes | None, list[tuple[str, bytes]]]
+Source = tuple[str, str]
+"""A topic, and for detections the Detector they come from: what has a clock of its own."""
+
+
+class Part(msgspec.Struct, array_like=True):
+    """What the Desk is fed at once: records by topic, then the clock."""
+
+    groups: list[tuple[str, list[Kept]]]
+    advance_us: int | None
+
+
+class Step(NamedTuple):
+    """Parts in their order, and where each topic goes on after them."""
+
+    parts: list[Part]
+    offsets: dict[str, int]
+
+
+class Told(msgspec.Struct):
+    """What of a detection decides its turn."""
+
+    event_time: str
+    detection_id: str
+    kind: str
+    stage: str | None
+    sources: list[str]
+
+
+TOLD = msgspec.json.Decoder(Told)
+
+
+def kept(record: RawRecord) -> Kept:
+    """A record as the journal keeps it."""
+    return record.offset, record.timestamp, record.key, record.value, list(record.headers)
+
+
+class Queues:
+    """`lateness_us` by Detector topic. What waits is as much as the fastest source is ahead of the slowest; only a
+    recording that is being fed comes here, so that is at most the recording."""
+
+    def __init__(self, topics: Sequence[str], partitions: int, prefix: str, lateness_us: Mapping[str, int]) -> None:
+        self.topics, self.lateness_us = topics, lateness_us
+        recorded = [topic for topic in topics if topic not in ANSWERS and topic != "detections"]
+        detectors = [("detections", f"/{prefix}/{detector_source(p)}") for p in range(partitions)]
+        self.clocks_us: dict[Source, int] = dict.fromkeys([*detectors, *((topic, "") for topic in recorded)], 0)
+        self.waiting: dict[str, deque[Record]] = {topic: deque() for topic in recorded}
+        self.answers: dict[str, list[Record]] = {topic: [] for topic in ANSWERS}
+        self.detections: list[tuple[int, str, int, Record]] = []
+        self.next_offset: dict[str, int] = {}
+        self.done_us = 0
+
+    def put(self, topic: str, chunk: Chunk) -> None:
+        """Take what was fetched."""
+        for record in chunk.records:
+            at_us = tick_us(record)
+            if at_us is not None:
+                source = (topic, _source(record) if topic == "detections" else "")
+                if source in self.clocks_us:
+                    self.clocks_us[source] = max(self.clocks_us[source], at_us)
+            if topic in self.waiting:
+                self.waiting[topic].append(record)
+            elif at_us is None and topic == "detections":
+                heappush(self.detections, (*self._turn(record), record.offset, record))
+            elif at_us is None:
+                self.answers[topic].append(record)
+        self.next_offset[topic] = chunk.next_offset
+
+    def due(self, most_us: int) -> Step:
+        """All that is due, a part a second; at most `most_us` of the recording's time beyond what was done."""
+        until_us, parts = min(self.clocks_us.values()), list[Part]()
+        since_us = self.done_us or self._first_tick_us()
+        if since_us is not None:
+            until_us = min(until_us, since_us + most_us)
+        answers = self._answers()
+        if answers:
+            parts.append(Part(answers, None))
+        while (tick := self._first_tick_us()) is not None and tick <= until_us:
+            parts.append(self._second(tick))
+        return Step(parts, {topic: self._next(topic, end) for topic, end in self.next_offset.items()})
+
+    def _answers(self) -> list[tuple[str, list[Kept]]]:
+        groups = [(topic, [kept(r) for r in records]) for topic, records in self.answers.items() if records]
+        for records in self.answers.values():
+            records.clear()
+        return groups
+
+    def _turn(self, record: Record) -> tuple[int, str]:
+        try:
+            told = TOLD.decode(record.value or b"")
+            lateness_us = max((self.lateness_us.get(topic, 0) for topic in told.sources), default=0)
+            at_us = parse_rfc3339_us(told.event_time) + lateness_us
+        except (msgspec.DecodeError, BadTime):
+            return 0, ""  # a dead letter to be: the Desk says why
+        kind = KINDS.index(told.kind) if told.kind in KINDS else len(KINDS)
+        return at_us, f"{told.detection_id}/{kind}/{told.stage}"
+
+    def _first_tick_us(self) -> int | None:
+        firsts = (next((at for r in queue if (at := tick_us(r)) is not None), None) for queue in self.waiting.values())
+        return min((at for at in firsts if at is not None), default=None)
+
+    def _second(self, at_us: int) -> Part:
+        groups: list[tuple[str, list[Kept]]] = []
+        for topic in self.topics:
+            taken: list[Kept] = []
+            if topic == "detections":
+                taken = self._detections(at_us)
+            elif topic in self.waiting:
+                taken = _up_to(self.waiting[topic], at_us)
+            if taken:
+                groups.append((topic, taken))
+        self.done_us = max(self.done_us, at_us)
+        return Part(groups, at_us)
+
+    def _detections(self, at_us: int) -> list[Kept]:
+        taken: list[Kept] = []
+        while self.detections and self.detections[0][0] <= at_us:
+            taken.append(kept(heappop(self.detections)[3]))
+        return taken
+
+    def _next(self, topic: str, end: int) -> int:
+        """The first record of a topic that still waits, else the end of what was fetched."""
+        if topic == "detections":
+            return min((record.offset for *_, record in self.detections), default=end)
+        waiting = self.waiting.get(topic)
+        return waiting[0].offset if waiting else end
+
+
+def _source(record: Record) -> str:
+    return next((value.decode("utf-8", "replace") for name, value in record.headers if name == "ce_source"), "")
+
+
+def _up_to(queue: deque[Record], at_us: int) -> list[Kept]:
+    """What stands before the first clock record later than `at_us`; the earlier ones go with it."""
+    taken: list[Kept] = []
+    while queue and (tick_us(queue[0]) or 0) <= at_us:
+        record = queue.popleft()
+        tick = tick_us(record)
+        if tick is None:
+            taken.append(kept(record))
+        elif tick == at_us:
+            break
+    return taken

@@ -1,0 +1,134 @@
+"""What is due before the Desk under the stream clock, second by second."""
+
+from __future__ import annotations
+
+from random import Random
+
+import orjson
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.streams import DESK_TOPICS
+from models.ticks import TICK_HEADER
+from models.times import SECOND_US, format_time, zone_info
+from streams.agents.queues import Part, Queues
+from streams.transport import TP, Chunk, Record
+
+T0_S = 1_772_406_000
+ZONE = zone_info("Asia/Shanghai")
+LATENESS = {"camera.tracks": 2 * SECOND_US}
+RECORDED = [topic for topic in DESK_TOPICS if topic not in ("detections", "dispatch.feedback", "commands")]
+FOREVER = 3600 * SECOND_US
+
+
+def tick(second: int, source: str = "") -> Record:
+    headers = [(TICK_HEADER, b"%d" % ((T0_S + second) * 1000))]
+    return Record(0, 0, b"k", None, tuple(headers + ([("ce_source", source.encode())] if source else [])))
+
+
+def detection(second: float, name: str) -> Record:
+    value = {
+        "event_time": format_time(round((T0_S + second) * SECOND_US), ZONE),
+        "detection_id": name,
+        "kind": "raised",
+        "stage": None,
+        "sources": ["camera.tracks"],
+    }
+    return Record(0, 0, b"k", orjson.dumps(value), ())
+
+
+def data(name: str) -> Record:
+    return Record(0, 0, b"k", name.encode(), ())
+
+
+class Logs:
+    """Topics as logs: offsets are given out here, chunks cut anywhere."""
+
+    def __init__(self, logs: dict[str, list[Record]]) -> None:
+        self.logs = {t: [r._replace(offset=n) for n, r in enumerate(log)] for t, log in logs.items()}
+
+    def chunk(self, topic: str, start: int, end: int) -> Chunk:
+        return Chunk(TP(topic, 0), self.logs[topic][start:end])
+
+
+def queues(partitions: int = 2) -> Queues:
+    return Queues(DESK_TOPICS, partitions, "zhinao", LATENESS)
+
+
+def fed(step_parts: list[Part]) -> list[tuple[int | None, list[bytes]]]:
+    return [
+        (None if p.advance_us is None else p.advance_us // SECOND_US - T0_S, [r[3] for _, g in p.groups for r in g])
+        for p in step_parts
+    ]
+
+
+def ticks(until: int) -> dict[str, list[Record]]:
+    return {topic: [tick(s) for s in range(1, until + 1)] for topic in RECORDED}
+
+
+def test_nothing_is_due_until_every_source_has_spoken() -> None:
+    q, logs = queues(), Logs(ticks(5) | {"detections": [tick(5, "/zhinao/detector/0")]})
+    for topic in logs.logs:
+        q.put(topic, logs.chunk(topic, 0, 99))
+    assert q.due(FOREVER).parts == []
+    q.put("detections", Chunk(TP("detections", 0), [tick(3, "/zhinao/detector/1")._replace(offset=9)]))
+    assert [second for second, _ in fed(q.due(FOREVER).parts)] == [1, 2, 3]
+
+
+def test_a_detection_is_due_when_its_watermark_has_passed_and_a_ticket_in_its_second() -> None:
+    log = ticks(9)
+    log["hotline.tickets"] = [tick(1), tick(2), tick(3), data("ticket"), *[tick(s) for s in range(4, 10)]]
+    log["detections"] = [detection(1.5, "d"), tick(9, "/zhinao/detector/0"), tick(9, "/zhinao/detector/1")]
+    q, logs = queues(), Logs(log)
+    for topic in logs.logs:
+        q.put(topic, logs.chunk(topic, 0, 99))
+    by_second = {second: values for second, values in fed(q.due(FOREVER).parts) if values}
+    assert list(by_second) == [4]
+    assert by_second[4][1] == b"ticket"
+
+
+def test_the_pace_leaves_the_rest_for_later_and_offsets_name_what_still_waits() -> None:
+    log = ticks(9) | {
+        "detections": [detection(5, "late"), tick(9, "/zhinao/detector/0"), tick(9, "/zhinao/detector/1")]
+    }
+    q, logs = queues(), Logs(log)
+    for topic in logs.logs:
+        q.put(topic, logs.chunk(topic, 0, 99))
+    step = q.due(3 * SECOND_US)
+    assert [second for second, _ in fed(step.parts)] == [1, 2, 3, 4]
+    assert step.offsets["detections"] == 0
+    assert step.offsets["hotline.tickets"] == 4
+    rest = q.due(FOREVER)
+    assert [second for second, _ in fed(rest.parts)] == [5, 6, 7, 8, 9]
+    assert rest.offsets["detections"] == 3
+
+
+def test_answers_are_due_at_once_even_after_the_last_clock_record() -> None:
+    q = queues()
+    q.put("dispatch.feedback", Chunk(TP("dispatch.feedback", 0), [data("f")._replace(offset=4)]))
+    step = q.due(FOREVER)
+    assert fed(step.parts) == [(None, [b"f"])]
+    assert step.offsets == {"dispatch.feedback": 5}
+    assert q.due(FOREVER).parts == []
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 2**32), st.lists(st.tuples(st.floats(0, 20), st.integers(0, 1)), max_size=12))
+def test_the_order_of_arrival_between_topics_does_not_matter(seed: int, moments: list[tuple[float, int]]) -> None:
+    log = ticks(30)
+    told = [(detection(second, f"d{n}"), which) for n, (second, which) in enumerate(moments)]
+    ends = [tick(30, "/zhinao/detector/0"), tick(30, "/zhinao/detector/1")]
+    rng = Random(seed)
+    results = []
+    for _ in range(2):
+        rng.shuffle(told)
+        logs = Logs(log | {"detections": [record for record, _ in told] + ends})
+        q, at, found = queues(), dict.fromkeys(logs.logs, 0), []
+        while any(at[topic] < len(log_) for topic, log_ in logs.logs.items()):
+            topic = rng.choice([t for t, log_ in logs.logs.items() if at[t] < len(log_)])
+            end = at[topic] + rng.randrange(1, 9)
+            q.put(topic, logs.chunk(topic, at[topic], end))
+            at[topic] = end
+            found += fed(q.due(FOREVER).parts)
+        results.append(found)
+    assert results[0] == results[1]
