@@ -28,6 +28,8 @@ DRAW_S = 1.0
 LAST_RECORDS = 20_000
 # The past is read when its end is reached, or when the broker has brought nothing of it for so long.
 QUIET_S = 10.0
+# A board whose topics bring nothing is fresh as long as their broker answers: asked so often, with so much patience.
+ASK_EVERY_S, ANSWER_LIMIT_MS = 3.0, 3000
 
 
 @click.command()
@@ -109,9 +111,21 @@ def _drawing(settings: Settings, lang: str, zone: tzinfo) -> Draw:
 async def _from_redis(settings: Settings, url: str, draw: Draw, stop: Event, *, once: bool) -> None:
     from streams.sinks.redis_board import TROUBLE, BoardLost, RedisBoard
 
+    last: View | None = None
+
+    async def read() -> View:
+        """What was there last, if Redis has gone meanwhile: it says itself how old it is."""
+        nonlocal last
+        try:
+            last = await kept.read()
+        except (*TROUBLE, BoardLost):
+            if last is None:
+                raise
+        return last
+
     async with RedisBoard(url, settings.topic_prefix) as kept:
         try:
-            await draw(kept.read, stop, once)
+            await draw(read, stop, once)
         except BoardLost:
             raise CannotRun(f"no board {settings.topic_prefix!r} in Redis; to keep one: zhinao board --serve") from None
         except TROUBLE as why:
@@ -137,8 +151,8 @@ async def _serve(at: Connection, url: str, reader: Reader, stop: Event, *, once:
     keeper = _keeper(at)
     await _catch_up(keeper, reader, stop)
     click.echo(f"board built: {keeper.mirror.incidents} incidents, {len(keeper.mirror.positions())} units", err=True)
-    async with RedisBoard(url, at.prefix, _cluster(at)) as kept:
-        pusher = Pusher(keeper, kept, lambda line: click.echo(f"board: {line}", err=True))
+    async with RedisBoard(url, at.prefix, _cluster(at), fresh_ms=lambda: keeper.heard_ms) as kept:
+        pusher = Pusher(keeper, kept, _say)
         try:
             written = await pusher.attempt()
             if once:
@@ -213,5 +227,27 @@ async def _catch_up(keeper: Keeper, reader: Reader, stop: Event) -> None:
 
 
 async def _follow(keeper: Keeper, reader: Reader, stop: Event) -> None:
+    from kafka.errors import KafkaError
+
+    answers, asked = True, time.monotonic()
     while not stop.is_set():
-        await keeper.see(await asyncio.to_thread(reader.poll))
+        records = await asyncio.to_thread(reader.poll)
+        await keeper.see(records)
+        if not records and time.monotonic() - asked < ASK_EVERY_S:
+            continue
+        before = answers
+        try:
+            if not records:
+                await asyncio.to_thread(reader.consumer.end_offsets, reader.partitions, timeout_ms=ANSWER_LIMIT_MS)
+            answers = True
+        except KafkaError:
+            answers = False
+        asked = time.monotonic()
+        if answers:
+            keeper.heard()
+        if answers != before:
+            _say("the broker answers again" if answers else "the broker does not answer: the board stands still")
+
+
+def _say(line: str) -> None:
+    click.echo(f"board: {line}", err=True)

@@ -18,7 +18,7 @@ from streams.sinks.board import View
 Body = dict[str, Any]
 STYLES = {"critical": "bold red", "major": "yellow", "moderate": "", "minor": "dim"}
 SEVERITIES = list(STYLES)
-# A board that was not written for so long is not kept any more: its keeper writes every second.
+# A board's keeper hears its topics every three seconds at least, or says that they do not answer.
 STALE_MS = 10_000
 
 
@@ -79,7 +79,7 @@ def _head(view: View, zone: tzinfo) -> Text:
     )
     age_ms = time.time_ns() // 1_000_000 - view.kept_ms
     if view.kept_ms and age_ms > STALE_MS:
-        head.append(f"   stale: not kept for {age_ms // 1000} s", "bold red")
+        head.append(f"   stale: nothing heard for {age_ms // 1000} s", "bold red")
     if view.full:
         head.append("   full: not everything is shown", "bold red")
     return head

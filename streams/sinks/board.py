@@ -85,7 +85,7 @@ class View:
     city_ms: int = 0
     """The city's time when it was last written."""
     kept_ms: int = field(default=0, compare=False)
-    """The wall clock then: how fresh it is."""
+    """The wall clock when what it is made from was last heard: how fresh it is; 0 where nobody says."""
 
     @property
     def full(self) -> bool:
@@ -163,19 +163,20 @@ class MemoryBoard:
         identity, now_ms = entry.incident_id, self._now_ms
         head = self._heads.get(identity)
         shown = identity in self._shown
+        showing = bool(entry.body) and not entry.gone(now_ms) and (shown or len(self._shown) < MAX_INCIDENTS)
         if head is not None:
             if shown and entry.unit_id and entry.order_id == head.order_id:
                 self._assigned[head.order_id] = entry.unit_id  # an order's unit never changes: true for any revision
             if entry.newness < head.newness or (entry.newness == head.newness and shown and not entry.gone(now_ms)):
                 return
-            self._hide(head, entry.order_id)
+            self._hide(head, entry.order_id if showing else "")
         if entry.forgotten(now_ms):
             self._heads.pop(identity, None)
             return
         if entry.ended_ms:
             heappush(self._ends, (entry.ended_ms + KEEP_ENDED_MS, identity))
             heappush(self._ends, (entry.ended_ms + REMEMBER_MS, identity))
-        if not entry.body or entry.gone(now_ms) or len(self._shown) >= MAX_INCIDENTS:
+        if not showing:
             self._heads[identity] = entry._replace(body=b"")
             return
         self._heads[identity] = entry

@@ -71,6 +71,7 @@ class Keeper:
         self.unreadable = 0
         self.caught_up = False
         self.changed = asyncio.Event()
+        self.heard()
         self._zone, self._wall_ms = zone, wall_ms
         self._now_ms = 0
         self._epochs: dict[int, int] = {}
@@ -78,6 +79,10 @@ class Keeper:
         self._decoder = Decoder(Tokens(bytes(32)), {})  # a position holds nothing to tokenise
         self.dirty_incidents: set[str] = set()
         self.dirty_units: set[str] = set()
+
+    def heard(self) -> None:
+        """The topics have answered just now."""
+        self.heard_ms = time.time_ns() // 1_000_000
 
     async def see(self, records: Sequence[tuple[str, Any]]) -> None:
         """Records of `READS` and clock records, each partition in its order."""
@@ -197,7 +202,7 @@ class Pusher:
         """One writing: of what changed, or of everything where that is due. False if Redis did not take it."""
         try:
             await self._write()
-        except TROUBLE as why:
+        except (*TROUBLE, BoardLost) as why:
             self._whole_at = 0.0
             if not self.failing:
                 self.failing = True
@@ -229,15 +234,13 @@ class Pusher:
         started = time.monotonic()
         anew = not self._whole_at or started - self._whole_at >= ANEW_S
         incidents, units = keeper.dirty_incidents, keeper.dirty_units
-        keeper.dirty_incidents, keeper.dirty_units = set(), set()
-        try:
-            await self.board.put(
-                mirror.entries(None if anew else incidents), mirror.positions(None if anew else units), mirror.now_ms
-            )
-        except BaseException:
-            keeper.dirty_incidents |= incidents
-            keeper.dirty_units |= units
-            raise
+        keeper.dirty_incidents, keeper.dirty_units = (
+            set(),
+            set(),
+        )  # not for a second try: after a failure all is written
+        await self.board.put(
+            mirror.entries(None if anew else incidents), mirror.positions(None if anew else units), mirror.now_ms
+        )
         if anew:
             self._whole_at = started
 

@@ -10,8 +10,7 @@ It does nothing when it finds that the board was flushed, or that parts of it we
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
 import orjson
@@ -96,6 +95,8 @@ end
 local function put(id, revision, epoch, state, type, order, unit, ended, body)
   local known = call('HGET', heads, id)
   local shown = call('HEXISTS', incidents, id) == 1
+  local showing = body ~= '' and not gone(ended)
+    and (shown or call('HLEN', incidents) < told.max_incidents)
   if known then
     local head = cjson.decode(known)
     if shown and unit ~= '' and order == head.order then call('HSET', assigned, order, unit) end
@@ -103,7 +104,7 @@ local function put(id, revision, epoch, state, type, order, unit, ended, body)
     if revision == head.revision then
       if epoch < head.epoch or (epoch == head.epoch and shown and not gone(ended)) then return end
     end
-    hide(id, head, order)
+    hide(id, head, showing and order or '')
   end
   if forgotten(ended) then
     call('HDEL', heads, id)
@@ -113,7 +114,7 @@ local function put(id, revision, epoch, state, type, order, unit, ended, body)
   call('HSET', heads, id, cjson.encode({{
     revision = revision, epoch = epoch, state = state, type = type, order = order, ended = ended}}))
   if ended > 0 then call('ZADD', ends, due(ended), id) else call('ZREM', ends, id) end
-  if body == '' or gone(ended) or call('HLEN', incidents) >= told.max_incidents then return end
+  if not showing then return end
   call('HSET', incidents, id, body)
   count('state:' .. state, 1)
   count('type:' .. type, 1)
@@ -150,7 +151,8 @@ for _, id in ipairs(call('ZRANGEBYSCORE', times, '-inf', now - {KEEP_POSITION_MS
   call('HDEL', units, id)
 end
 
-call('HSET', meta, 'city_ms', string.format('%.0f', now), 'kept_ms', string.format('%.0f', told.kept_ms))
+local kept = math.max(tonumber(call('HGET', meta, 'kept_ms') or '0'), told.kept_ms)
+call('HSET', meta, 'city_ms', string.format('%.0f', now), 'kept_ms', string.format('%.0f', kept))
 for _, key in ipairs(KEYS) do call('EXPIRE', key, {EXPIRE_S}) end
 return 'ok'
 """
@@ -158,15 +160,24 @@ return 'ok'
 
 class RedisBoard:
     """`source` names the Kafka cluster the board is made from; ids repeat from cluster to cluster, and revisions with
-    them, so a board is of one cluster only. A reader needs none."""
+    them, so a board is of one cluster only. `fresh_ms` is the wall clock at which what it is made from was last heard,
+    for readers to see. Who only reads needs neither."""
 
-    def __init__(self, url: str, prefix: str, source: str = "", *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        prefix: str,
+        source: str = "",
+        *,
+        fresh_ms: Callable[[], int] = lambda: 0,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         self._client: Any = Redis.from_url(
             url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
         )
         # The braces keep all keys of a board on one node of a Redis cluster.
         self._keys = {name: f"{{{prefix}:board}}:{name}" for name in NAMES}
-        self._source = source
+        self._source, self._fresh_ms = source, fresh_ms
         self._begin = self._client.register_script(BEGIN)
         self._put = self._client.register_script(PUT)
 
@@ -194,7 +205,7 @@ class RedisBoard:
                 now_ms=now_ms,
                 max_incidents=board.MAX_INCIDENTS,
                 max_units=board.MAX_UNITS,
-                kept_ms=time.time_ns() // 1_000_000,
+                kept_ms=self._fresh_ms(),
             )
 
     async def read(self) -> View:
