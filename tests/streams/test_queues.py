@@ -55,7 +55,7 @@ def queues(partitions: int = 2) -> Queues:
     return Queues(DESK_TOPICS, partitions, "zhinao", LATENESS)
 
 
-def fed(step_parts: list[Part]) -> list[tuple[int | None, list[bytes]]]:
+def fed(step_parts: list[Part]) -> list[tuple[int | None, list[bytes | None]]]:
     return [
         (None if p.advance_us is None else p.advance_us // SECOND_US - T0_S, [r[3] for _, g in p.groups for r in g])
         for p in step_parts
