@@ -123,7 +123,8 @@ def test_the_order_of_arrival_between_topics_does_not_matter(seed: int, moments:
     for _ in range(2):
         rng.shuffle(told)
         logs = Logs(log | {"detections": [record for record, _ in told] + ends})
-        q, at, found = queues(), dict.fromkeys(logs.logs, 0), []
+        q, at = queues(), dict.fromkeys(logs.logs, 0)
+        found: list[tuple[int | None, list[bytes | None]]] = []
         while any(at[topic] < len(log_) for topic, log_ in logs.logs.items()):
             topic = rng.choice([t for t, log_ in logs.logs.items() if at[t] < len(log_)])
             end = at[topic] + rng.randrange(1, 9)
