@@ -90,6 +90,7 @@ def test_a_buffer_is_in_metres_and_keeps_the_numbers() -> None:
     assert looked_up(wide, east, there) == [(0, 1)]
     assert wide.zones == index.zones
     assert index.with_buffer(0) is index
+    assert index.with_buffer(10.0) is wide
 
 
 @given(st.floats(-0.003, 0.003), st.floats(-0.003, 0.003), st.floats(1, 100))
