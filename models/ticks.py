@@ -5,8 +5,8 @@ from __future__ import annotations
 from models.columns import RawRecord
 
 TICK_HEADER = "zhinao_tick"
-LONGEST_STAMP = 16
-"""Digits of epoch milliseconds; more of them are no time at all."""
+LONGEST_STAMP = 13
+"""Digits of epoch milliseconds until 2286; more of them are no time at all."""
 
 
 def tick_us(record: RawRecord) -> int | None:
