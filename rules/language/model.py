@@ -93,12 +93,16 @@ class Stage:
     do: Literal["remind_owner", "second_look", "open_case"]
 
 
+WATCHED_ENOUGH = 0.8
+"""The share of an absence that its source must have watched, where a rule states none: no data is no absence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Close:
     """When the streams count as saying it is gone."""
 
     absent_for_us: int | None = None
-    min_coverage: float = 0.0
+    min_coverage: float = WATCHED_ENOUGH
     timeout_us: int | None = None
 
 

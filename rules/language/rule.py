@@ -17,6 +17,7 @@ from rules.language.expressions import Checked
 from rules.language.findings import did_you_mean, quoted
 from rules.language.messages import EXTRA, FILTERS, BadTemplate, Holder, Part, parse_template, parts
 from rules.language.model import (
+    WATCHED_ENOUGH,
     Applies,
     Close,
     Detect,
@@ -318,7 +319,7 @@ def read_close(rule: Clause) -> Close:
         return Close()
     return Close(
         clause.duration("absent_for", None, positive=True),
-        clause.share("min_coverage", 0.0),
+        clause.share("min_coverage", WATCHED_ENOUGH),
         clause.duration("timeout", None, positive=True),
     )
 
