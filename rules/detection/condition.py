@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+BASE = -1
+"""The variant no override changes. It is the last, and called so by a snapshot whatever overrides come and go."""
+
 
 class Hit(msgspec.Struct, array_like=True):
     """One observation that passed a rule's stateless part. `signal`: 1 opens, -1 closes, 0 neither (holds only)."""

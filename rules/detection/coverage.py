@@ -7,7 +7,7 @@ about it, and sightings may come in any order. Times in microseconds.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from models.columns import I64, Texts
 
@@ -95,7 +95,10 @@ class Coverage:
     def restore(self, saved: dict[str, tuple[list[int], list[int]]]) -> None:
         self.spans = {source: (list(starts), list(ends)) for source, (starts, ends) in saved.items()}
 
-    def forget_before(self, time_us: int) -> None:
-        """Drop sources that vouch for nothing after `time_us`."""
-        for source in [s for s, (_, ends) in self.spans.items() if ends[-1] < time_us]:
+    def silent_since(self, time_us: int) -> set[str]:
+        """The sources that vouch for nothing after `time_us`."""
+        return {source for source, (_, ends) in self.spans.items() if ends[-1] < time_us}
+
+    def forget(self, sources: Iterable[str]) -> None:
+        for source in sources:
             del self.spans[source]

@@ -10,6 +10,9 @@ condition clears when it has been absent for `close.absent_for`, of which `close
 
 from __future__ import annotations
 
+import math
+from functools import cached_property
+
 from geo.distance import distance_m
 from models.times import SECOND_US
 from rules.detection.condition import Condition, Hit
@@ -21,6 +24,11 @@ ABSENT_FOR_US = 60 * SECOND_US
 
 
 class DwellWatch(Watch):
+    @cached_property
+    def longest_gap_us(self) -> int:
+        """After which no match could go on with a run, whatever override it falls under."""
+        return max(self.limits(n).max_gap_us for n in range(len(self.rule.variants)))
+
     def observe(self, hit: Hit) -> None:
         condition = self.open.get(self.slot(hit))
         if condition is not None and condition.opened_us is not None:
@@ -30,11 +38,11 @@ class DwellWatch(Watch):
                 condition = None
         if condition is None:
             if hit.inside:
-                self.keep(Condition.begin(hit), hit.time_us + self.limits(hit.variant).max_gap_us)
+                self.keep(Condition.begin(hit), hit.time_us + self.longest_gap_us)
         elif condition.opened_us is None:
             self.lengthen(condition, hit)
         elif self.in_place(condition, hit):
-            condition.follow(hit)
+            self.follow(condition, hit)
             self.back(condition, hit)
             self.tell_stages(condition, hit.time_us)
 
@@ -44,25 +52,21 @@ class DwellWatch(Watch):
         if hit.time_us - condition.last_us > limits.max_gap_us or not self.in_place(condition, hit):
             self.drop(condition)
             if hit.inside:
-                self.keep(Condition.begin(hit), hit.time_us + limits.max_gap_us)
+                self.keep(Condition.begin(hit), hit.time_us + self.longest_gap_us)
             return
-        condition.follow(hit)
-        raised_us = condition.since_us + limits.for_us
+        self.follow(condition, hit)
+        raised_us = self.raised_at(condition, limits.for_us)
         if condition.points == limits.min_points and hit.time_us > raised_us:
             raised_us = hit.time_us
         if hit.time_us < raised_us or condition.points < limits.min_points:
             return
         self.raise_(condition, raised_us, hit.offset)
-        self.tell_stages(condition, hit.time_us)
-        self.look_at(condition, self.next_look(condition, self.tend_from(condition)))
-
-    def tend_from(self, condition: Condition) -> int:
-        vouched = self.lane.coverage.end_of_span(condition.source, condition.last_us)
-        return min(condition.still_us, vouched if vouched is not None else condition.last_us)
+        self.go_on(condition, hit)
 
     def in_place(self, condition: Condition, hit: Hit) -> bool:
+        most_m = self.limits(hit.variant).max_move_m
         moved_m = distance_m(condition.anchor_lon, condition.anchor_lat, hit.lon, hit.lat)
-        return moved_m <= self.limits(hit.variant).max_move_m
+        return most_m == math.inf or moved_m <= most_m
 
     def limits(self, variant: int) -> Dwell:
         detect = self.rule.variants[variant].detect
@@ -76,13 +80,13 @@ class DwellWatch(Watch):
         watched = self.lane.coverage.reached(condition.source, condition.last_us, round(absent_us * close.min_coverage))
         return None if watched is None else max(watched, condition.last_us + absent_us)
 
-    def next_look(self, condition: Condition, tend_us: int) -> int:
-        gone_us = self.gone_at(condition)
+    def upcoming(self, condition: Condition, now_us: int) -> int:
+        gone_us, tend_us = self.gone_at(condition), super().upcoming(condition, now_us)
         return tend_us if gone_us is None else min(tend_us, gone_us)
 
     def awake(self, condition: Condition, now_us: int) -> None:
         if condition.opened_us is None:
-            due_us = condition.last_us + self.limits(condition.variant).max_gap_us
+            due_us = condition.last_us + self.longest_gap_us
             if due_us < now_us:
                 self.drop(condition)
             else:
@@ -92,9 +96,7 @@ class DwellWatch(Watch):
         if gone_us is not None and gone_us <= now_us:
             self.clear(condition, gone_us)
             return
-        next_us = self.tend(condition, now_us)
-        if next_us:
-            self.look_at(condition, max(now_us + 1, self.next_look(condition, next_us)))
+        self.tend(condition, now_us)
 
     def measured(self, condition: Condition, at_us: int) -> tuple[float, str]:
         return round((at_us - condition.opened_since_us) / SECOND_US, 3), "s"

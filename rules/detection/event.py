@@ -6,6 +6,8 @@ repeat n within t     x   x x    raised at the n-th match within t; matches at m
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from rules.detection.condition import Condition, Hit
 from rules.detection.watch import Watch
 from rules.language.model import Event, Rule
@@ -17,9 +19,18 @@ def decided_at_once(rule: Rule) -> bool:
 
 
 class EventWatch(Watch):
-    def observe(self, hit: Hit) -> None:
-        detect = self.rule.variants[hit.variant].detect
+    @cached_property
+    def longest_us(self) -> int:
+        """After which no match could go on with a burst, whatever override it falls under."""
+        return max(self.limits(n).within_us for n in range(len(self.rule.variants)))
+
+    def limits(self, variant: int) -> Event:
+        detect = self.rule.variants[variant].detect
         assert isinstance(detect, Event)
+        return detect
+
+    def observe(self, hit: Hit) -> None:
+        detect = self.limits(hit.variant)
         if detect.times == 1:
             self.raise_(Condition.begin(hit), hit.time_us, hit.offset)
             return
@@ -29,9 +40,9 @@ class EventWatch(Watch):
             condition = None
         if condition is None:
             condition = Condition.begin(hit)
-            self.keep(condition, hit.time_us + detect.within_us)
+            self.keep(condition, hit.time_us + self.longest_us)
         else:
-            condition.follow(hit)
+            self.follow(condition, hit)
         if condition.opened_us is None:
             first_us = hit.time_us - detect.within_us
             condition.times = [t for t in condition.times if t >= first_us] + [hit.time_us]
@@ -40,9 +51,7 @@ class EventWatch(Watch):
                 self.raise_(condition, hit.time_us, hit.offset)
 
     def awake(self, condition: Condition, now_us: int) -> None:
-        detect = self.variant(condition).detect
-        assert isinstance(detect, Event)
-        quiet_us = condition.last_us + detect.within_us
+        quiet_us = condition.last_us + self.longest_us
         if quiet_us < now_us:
             self.drop(condition)
         else:

@@ -29,30 +29,33 @@ class HoldWatch(Watch):
             if hit.signal != OPENS:
                 self.drop(condition)
                 return
-            condition.follow(hit)
+            self.follow(condition, hit)
             self.raise_when_due(condition, hit)
         else:
-            condition.follow(hit)
-            self.back(condition, hit)
-            self.tell_stages(condition, hit.time_us)
-            self.close_when_due(condition, hit)
+            self.follow(condition, hit)
+            cleared_us = self.cleared_at(condition, hit)
+            if cleared_us is None:
+                self.back(condition, hit)
+                self.tell_stages(condition, hit.time_us)
+            else:
+                self.tell_stages(condition, cleared_us)
+                self.clear(condition, cleared_us)
 
     def raise_when_due(self, condition: Condition, hit: Hit) -> None:
-        raised_us = condition.since_us + self.limits(condition).for_us
+        raised_us = self.raised_at(condition, self.limits(condition).for_us)
         if hit.time_us >= raised_us:
             self.raise_(condition, raised_us, hit.offset)
-            self.tell_stages(condition, hit.time_us)
-            self.look_at(condition, min(condition.still_us, self.silent_from(condition)))
+            self.go_on(condition, hit)
 
-    def close_when_due(self, condition: Condition, hit: Hit) -> None:
+    def cleared_at(self, condition: Condition, hit: Hit) -> int | None:
+        """When it ended, once this reading shows that the closing level has held; None if it doesn't."""
         if hit.signal != CLOSES:
             condition.closing_us = None
-            return
+            return None
         if condition.closing_us is None:
             condition.closing_us = hit.time_us
         cleared_us = condition.closing_us + self.limits(condition).close_for_us
-        if hit.time_us >= cleared_us:
-            self.clear(condition, cleared_us)
+        return cleared_us if hit.time_us >= cleared_us else None
 
     def limits(self, condition: Condition) -> Hold:
         detect = self.variant(condition).detect
@@ -72,9 +75,7 @@ class HoldWatch(Watch):
             else:
                 self.look_at(condition, max(silent_us, now_us + 1))
             return
-        next_us = self.tend(condition, now_us)
-        if next_us:
-            self.look_at(condition, max(next_us, now_us + 1))
+        self.tend(condition, now_us)
 
     def seems_there(self, condition: Condition, at_us: int) -> bool:
         return condition.closing_us is None

@@ -21,7 +21,7 @@ from models.observations import DecodeFailure
 from models.streams import STREAMS
 from models.ticks import tick_us
 from models.times import HOUR_US, MINUTE_US, SECOND_US
-from rules.detection.condition import Condition, Hit
+from rules.detection.condition import BASE, Condition, Hit
 from rules.detection.coverage import Coverage
 from rules.detection.dwell import DwellWatch
 from rules.detection.event import EventWatch, decided_at_once
@@ -76,6 +76,11 @@ class LaneState(msgspec.Struct, array_like=True):
 
 def rule_key(rule: Rule) -> str:
     return f"{rule.id}/{rule.fingerprint}"
+
+
+def variant_of_today(rule: Rule, variant: int) -> int:
+    """The variant of a snapshot, whose overrides may be gone since; the next match says which applies."""
+    return variant if variant < len(rule.variants) - 1 else BASE
 
 
 class Lane:
@@ -140,7 +145,7 @@ class Lane:
         usable = {n: anyhow if once else fresh for n, once in enumerate(self.at_once)}
         offsets = [r.offset for r in data]
         hits = self.selector.hits(batch, placed.areas, usable, decoded.natural_keys, offsets) if self.rules else []
-        seen = ~(dropped | late)[batch.seen_record]
+        seen = (batch.seen_time_us > before[batch.seen_record]) & ~dropped[batch.seen_record]
         self.coverage.see(batch.seen_source.take(seen), batch.seen_time_us[seen])
 
         taken = self._take(hits, offsets)
@@ -235,7 +240,10 @@ class Lane:
         oldest = (self.watermark_us - DEDUPE_FOR_US) // MINUTE_US
         for minute in [m for m in self.seen if m < oldest]:
             del self.seen[minute]
-        self.coverage.forget_before(self.watermark_us - FORGET_SOURCE_AFTER_US)
+        stale = self.coverage.silent_since(self.watermark_us - FORGET_SOURCE_AFTER_US)
+        if stale:
+            stale -= {condition.source for watch in self.watches for condition in watch.open.values()}
+            self.coverage.forget(stale)
 
     # what watches ask of their lane
 
@@ -267,11 +275,14 @@ class Lane:
         for name, hit in saved.pending:
             if name in numbers:
                 hit.rule = numbers[name]
+                hit.variant = variant_of_today(self.rules[hit.rule], hit.variant)
                 self.pending.append((hit.order, hit))
         for name, conditions in saved.conditions.items():
             if name in numbers:
                 watch = self.watches[numbers[name]]
                 watch.open = {watch.slot(c): c for c in conditions}
+                for condition in conditions:
+                    condition.variant = variant_of_today(watch.rule, condition.variant)
         self.coverage.restore(saved.coverage)
         self.seen = {minute: set(keys) for minute, keys in saved.seen.items()}
         self.timers = [(c.wake_us, w.number, *w.slot(c)) for w in self.watches for c in w.open.values()]

@@ -13,7 +13,7 @@ import numpy as np
 
 from models.columns import F64, I8, I64, Batch, Column, Mask, Mixed, Numbers, Texts, scalar
 from models.streams import STREAMS
-from rules.detection.condition import Hit
+from rules.detection.condition import BASE, Hit
 from rules.detection.hold import CLOSES, OPENS
 from rules.language.model import Hold, Rule
 from rules.language.zones import zone_matches
@@ -126,8 +126,9 @@ class Selector:
         else:
             assert inside is not None
             rows, zone, entered = self._in_zones(zone_filter, batch, rows, inside)
-            if "zone" not in rule.by:
-                first = np.unique(rows, return_index=True)[1]
+            if "zone" not in rule.by:  # the first zone it is in, else the first it may not have left yet
+                order = np.lexsort((zone, ~entered, rows))
+                first = order[np.unique(rows[order], return_index=True)[1]]
                 rows, zone, entered = rows[first], zone[first], entered[first]
         if len(rows) == 0:
             return []
@@ -158,7 +159,7 @@ class Selector:
         return near_row, near_zone, entered
 
     def _variants(self, number: int, rule: Rule, batch: Batch, rows: I64, zone: I64) -> I64:
-        chosen = np.full(len(rows), len(rule.variants) - 1, dtype=np.int64)
+        chosen = np.full(len(rows), BASE, dtype=np.int64)
         for at in range(len(rule.variants) - 2, -1, -1):
             applies = rule.variants[at].applies
             assert applies is not None
@@ -178,7 +179,7 @@ class Selector:
         """For holds, what each row's value says; a row whose value is null says nothing at all."""
         signal = np.zeros(len(rows), dtype=np.int8)
         usable = np.ones(len(rows), dtype=np.bool_)
-        for at, v in enumerate(rule.variants):
+        for at, v in zip((*range(len(rule.variants) - 1), BASE), rule.variants, strict=True):
             if isinstance(v.detect, Hold):
                 mine = variant == at
                 signal[mine & v.detect.close_when.mask(batch)[rows]] = CLOSES

@@ -84,10 +84,20 @@ class Watch:
         condition.stage = min(1, len(stages))
         self.tell("raised", condition, at_us, stages[0].do if stages else None)
 
+    def raised_at(self, condition: Condition, for_us: int) -> int:
+        """When a run is old enough: for its rule, and for the first stage."""
+        stages = self.variant(condition).stages
+        return condition.since_us + (max(for_us, stages[0].at_us) if stages else for_us)
+
+    def times_out_at(self, condition: Condition) -> int | None:
+        timeout_us = self.variant(condition).close.timeout_us
+        return None if timeout_us is None or condition.opened_us is None else condition.opened_us + timeout_us
+
     def tell_stages(self, condition: Condition, upto_us: int) -> None:
         """Each further stage whose moment is reached by the newest match."""
         assert condition.opened_us is not None
-        stages = self.variant(condition).stages
+        stages, ends_us = self.variant(condition).stages, self.times_out_at(condition)
+        upto_us = upto_us if ends_us is None else min(upto_us, ends_us)
         while condition.stage < len(stages):
             stage = stages[condition.stage]
             at_us = max(condition.opened_us, condition.opened_since_us + stage.at_us)
@@ -100,41 +110,57 @@ class Watch:
         self.tell("cleared", condition, at_us, None)
         self.drop(condition)
 
-    def tend(self, condition: Condition, now_us: int) -> int:
-        """`still`, `unknown` and the time-out of an open condition up to now; gives when to look next, 0: it ended."""
-        assert condition.opened_us is not None
+    def tend(self, condition: Condition, now_us: int) -> None:
+        """`still`, `unknown` and the time-out of an open condition up to now; then it is looked at again."""
         while condition.still_us <= now_us:
             if not condition.unknown and self.seems_there(condition, condition.still_us):
                 self.tell("still", condition, condition.still_us, None)
             condition.still_us += STILL_EVERY_US
-        timeout = self.variant(condition).close.timeout_us
-        if timeout is not None and condition.opened_us + timeout <= now_us:
-            self.clear(condition, condition.opened_us + timeout)
-            return 0
-        vouched = self.lane.coverage.end_of_span(condition.source, now_us)
-        if vouched is not None:
-            condition.unknown = False
-        elif not condition.unknown and self.rule.no_data != "hold":
-            condition.unknown = True
-            gap_us = max(now_us, condition.opened_us)
+        ends_us = self.times_out_at(condition)
+        if ends_us is not None and ends_us <= now_us:
+            self.clear(condition, ends_us)
+            return
+        silent = self.lane.coverage.end_of_span(condition.source, now_us) is None
+        if silent and not condition.unknown and self.rule.no_data != "hold":
             if self.rule.no_data == "close":
-                self.clear(condition, gap_us)
-                return 0
-            self.tell("unknown", condition, gap_us, None)
-        upcoming = [condition.still_us, *([vouched] if vouched is not None else [])]
-        if timeout is not None:
-            upcoming.append(condition.opened_us + timeout)
-        return min(upcoming)
+                self.clear(condition, now_us)
+                return
+            condition.unknown = True
+            self.tell("unknown", condition, now_us, None)
+        self.look_at(condition, max(now_us + 1, self.upcoming(condition, now_us)))
+
+    def upcoming(self, condition: Condition, now_us: int) -> int:
+        """When an open condition is to be looked at if nothing more is seen of it."""
+        ends_us = self.times_out_at(condition)
+        silent_us = None if condition.unknown else self.lane.coverage.end_of_span(condition.source, now_us)
+        return min(at for at in (condition.still_us, ends_us, silent_us) if at is not None)
 
     def seems_there(self, condition: Condition, at_us: int) -> bool:
         """Whether a match since the last `still` speaks for it being there still."""
         return condition.last_us > at_us - STILL_EVERY_US
+
+    def go_on(self, condition: Condition, hit: Hit) -> None:
+        """Just raised by this match: it speaks for all that was before it, and what comes is looked at from here."""
+        self.tell_stages(condition, hit.time_us)
+        while condition.still_us < hit.time_us:
+            condition.still_us += STILL_EVERY_US
+        self.look_at(condition, hit.time_us)
+
+    def follow(self, condition: Condition, hit: Hit) -> None:
+        """Take over the newest match. One of another source: that one is to see it go, from now on."""
+        if hit.source != condition.source:
+            condition.source = hit.source
+            self.look_at(condition, hit.time_us)
+        condition.follow(hit)
 
     def back(self, condition: Condition, hit: Hit) -> None:
         """A match after the source had fallen silent: say at once that it is still there."""
         if condition.unknown:
             condition.unknown = False
             self.tell("still", condition, hit.time_us, None)
+            while condition.still_us <= hit.time_us:
+                condition.still_us += STILL_EVERY_US
+            self.look_at(condition, hit.time_us)
 
     def tell(self, kind: DetectionKind, condition: Condition, at_us: int, stage: str | None) -> None:
         assert condition.opened_us is not None

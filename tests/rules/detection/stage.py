@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import orjson
@@ -129,6 +130,12 @@ class Stage:
     def new(self) -> Detector:
         return Detector(self.bundle, self.atlas, self.decoder, partition=0, zone=ZONE, accept_unregistered=True)
 
+    def again(self) -> Stage:
+        """The same rules and zones, which are read once, from the start."""
+        another = copy(self)
+        another.detector, another.offset, another.told, another.bins = another.new(), 0, [], {}
+        return another
+
     def feed(self, *sent: Sent) -> list[Detection]:
         """Feed in the order given, runs of one topic as one batch; what was told by this call."""
         before = len(self.told)
@@ -168,9 +175,12 @@ class Stage:
 
     def table(self) -> list[tuple[float, str, str | None]]:
         """(seconds from the start, kind, stage) of everything told, `still` left out."""
-        return [
-            ((parse_time_us(d.event_time) - START_US) / 1e6, d.kind, d.stage) for d in self.told if d.kind != "still"
-        ]
+        return [(seconds(d), d.kind, d.stage) for d in self.told if d.kind != "still"]
+
+
+def seconds(detection: Detection) -> float:
+    """When it says it happened, from the start."""
+    return (parse_time_us(detection.event_time) - START_US) / 1e6
 
 
 def plain(told: Iterable[Detection]) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.rules.detection.stage import Stage, car, frame, square, tick
+from tests.rules.detection.stage import Stage, car, frame, seconds, square, tick
 
 RULE = """
 version: 1
@@ -27,8 +27,11 @@ rules:
 """
 
 
+ZONES = [square("a"), square("bay", "permit", east_m=15, side_m=6)]
+
+
 def stage() -> Stage:
-    return Stage(RULE, [square("a"), square("bay", "permit", east_m=15, side_m=6)])
+    return Stage(RULE, ZONES)
 
 
 def test_it_is_raised_at_the_exact_crossing_and_told_when_the_watermark_passes_it():
@@ -87,9 +90,7 @@ def test_too_few_points_wait_for_the_last_one_needed():
     s = stage()
     s.feed(*(frame(t, car()) for t in (0, 19, 38)), *(frame(t) for t in range(40, 50)))
     assert s.table() == []
-    s = Stage(
-        RULE.replace("min_points: 5", "min_points: 9"), [square("a"), square("bay", "permit", east_m=15, side_m=6)]
-    )
+    s = Stage(RULE.replace("min_points: 5", "min_points: 9"), ZONES)
     s.feed(*(frame(t, car()) for t in range(0, 200, 18)))
     assert s.table()[0] == (144.0, "raised", "remind_owner")
 
@@ -114,9 +115,8 @@ def test_a_silent_camera_makes_it_unknown_never_cleared():
     s = stage()
     s.feed(*(frame(t, car()) for t in range(130)), *(tick(t) for t in range(131, 900)))
     assert s.table() == [(120.0, "raised", "remind_owner"), (139.0, "unknown", None)]
-    s.feed(*(frame(t, car()) for t in range(900, 960)))
-    assert [d.kind for d in s.told][-2:] == ["still", "still"]
-    assert ("cleared") not in [d.kind for d in s.told]
+    told = s.feed(*(frame(t, car()) for t in range(900, 960)))
+    assert [(seconds(d), d.kind) for d in told] == [(900.0, "still"), (420.0, "stage"), (930.0, "still")]
 
 
 def test_absence_counts_only_while_the_camera_watches():
@@ -130,3 +130,91 @@ def test_two_cars_and_two_cameras_are_four_conditions():
     for t in range(125):
         s.feed(*(frame(t, car("1"), car("2", east_m=5), sensor=cam) for cam in ("cam-1", "cam-2")))
     assert len({d.detection_id for d in s.told}) == 4
+
+
+# what went wrong once
+
+
+def test_it_began_nowhere_when_it_stood_inside_one_zone_and_beside_another():
+    rule = RULE.replace("by: [sensor_id, track_id, zone]", "by: [sensor_id, track_id]")
+    s = Stage(rule, [square("a"), square("b", east_m=40), square("bay", "permit", east_m=15, side_m=6)])
+    s.feed(*(frame(t, car(east_m=20.5)) for t in range(130)))
+    assert s.table() == [(120.0, "raised", "remind_owner")]
+    assert s.told[0].zone == "no-parking/b"
+
+
+def test_it_was_raised_before_its_first_stage():
+    s = Stage(RULE.replace("{at: 2m, do: remind_owner}", "{at: 3m, do: remind_owner}"), ZONES)
+    s.feed(*(frame(t, car()) for t in range(430)))
+    assert s.table() == [(180.0, "raised", "remind_owner"), (420.0, "stage", "open_case")]
+
+
+def test_without_a_position_it_always_began_anew():
+    rule = RULE.replace("dwell: {for: 2m, max_move: 3m,", "dwell: {for: 2m,").replace(
+        '    zones: {in: ["no-parking/*"], not_in: ["permit/*"], edge_buffer: 1m}\n', ""
+    )
+    s = Stage(rule.replace("track_id, zone]", "track_id]").replace("{zone.name}", "").replace("in  ", ""))
+    s.feed(*(frame(t, {**car(), "lon": None, "lat": None}) for t in range(130)))
+    assert s.table() == [(120.0, "raised", "remind_owner")]
+
+
+def test_seen_again_for_a_moment_it_was_unknown_only_from_the_next_still_on():
+    s = stage()
+    s.feed(*(frame(t, car()) for t in range(130)), *(frame(t, car()) for t in range(182, 184)), tick(300))
+    assert [(seconds(d), d.kind) for d in s.told] == [
+        (120.0, "raised"),
+        (139.0, "unknown"),
+        (182.0, "still"),
+        (193.0, "unknown"),
+    ]
+
+
+def test_unknown_was_told_again_when_the_camera_came_and_went_without_it():
+    s = stage()
+    s.feed(*(frame(t, car()) for t in range(130)), *(frame(t) for t in range(205, 215)), tick(400))
+    assert s.table() == [(120.0, "raised", "remind_owner"), (139.0, "unknown", None)]
+
+
+def test_a_still_at_its_own_moment_was_told_twice_when_it_came_back_just_then():
+    s = stage()
+    s.feed(*(frame(t, car()) for t in range(130)), *(frame(t, car()) for t in range(180, 200)))
+    assert [seconds(d) for d in s.told if d.kind == "still"] == [180.0]
+
+
+def test_stages_and_stills_went_on_after_the_time_out():
+    rule = RULE.replace("min_coverage: 80%}", "min_coverage: 80%, timeout: 10s}")
+    s = Stage(rule.replace("max_gap: 20s", "max_gap: 10m").replace("{at: 7m", "{at: 3m"), ZONES)
+    s.feed(*(frame(t, car()) for t in range(5)), frame(300, car()), tick(303))
+    assert s.table() == [(120.0, "raised", "remind_owner"), (130.0, "cleared", None)]
+
+
+def test_raised_by_a_match_after_a_gap_it_was_unknown_since_the_middle_of_the_gap():
+    s = Stage(RULE.replace("max_gap: 20s", "max_gap: 10m").replace("{at: 7m", "{at: 3m"), ZONES)
+    s.feed(*(frame(t, car()) for t in range(5)), frame(300, car()), tick(303))
+    assert s.table() == [(120.0, "raised", "remind_owner"), (180.0, "stage", "open_case")]
+    s.feed(tick(320))
+    assert s.table()[2:] == [(310.0, "unknown", None)]
+
+
+def test_a_camera_that_fell_silent_was_taken_for_absence_where_the_rule_states_no_share():
+    s = Stage(RULE.replace("    close: {absent_for: 60s, min_coverage: 80%}\n", ""), ZONES)
+    s.feed(*(frame(t, car()) for t in range(130)), tick(900))
+    assert s.table() == [(120.0, "raised", "remind_owner"), (139.0, "unknown", None)]
+
+
+def test_followed_from_camera_to_camera_it_was_unknown_when_the_first_one_stopped():
+    s = Stage(RULE.replace("by: [sensor_id, track_id, zone]", "by: [track_id, zone]"), ZONES)
+    s.feed(*(frame(t, car(), sensor="cam-1" if t < 125 else "cam-2") for t in range(200)))
+    assert s.table() == [(120.0, "raised", "remind_owner")]
+    s.feed(*(frame(t, sensor="cam-2") for t in range(200, 270)))
+    assert s.table()[1:] == [(259.0, "cleared", None)]
+
+
+def test_a_longer_gap_allowed_by_an_override_did_not_count_once_the_shorter_one_had_passed():
+    rule = RULE.replace("    detect:\n      dwell: {for: 2m, max_move: 3m, max_gap: 20s", (
+        "    params: {gap: 5s}\n    overrides: [{where: confidence > 0.95, set: {gap: 60s}, reason: sure}]\n"
+        "    detect:\n      dwell: {for: 2m, max_move: 3m, max_gap: $gap"
+    ))  # fmt: skip
+    s = Stage(rule, ZONES)
+    s.feed(*(frame(t, car()) for t in range(100)), *(frame(t, car(confidence=0.97)) for t in range(120, 130)))
+    assert s.table() == [(120.0, "raised", "remind_owner")]

@@ -65,3 +65,18 @@ def test_the_value_and_its_unit_are_told():
     s.feed(*(reading(10 * n, 20 + n) for n in range(10)), tick(200, "sensor.readings"))
     assert s.told[0].value == 26.0
     assert s.told[0].attributes["value"] == 26.0
+
+
+def test_a_stage_due_after_it_had_cleared_was_told():
+    s = Stage(
+        RULE.replace("    message:", "    stages: [{at: 60s, do: second_look}, {at: 4m, do: open_case}]\n    message:")
+    )
+    s.feed(*(reading(10 * n, 20) for n in range(8)), reading(80, 5), reading(300, 5), tick(310, "sensor.readings"))
+    assert s.table() == [(60.0, "raised", "second_look"), (200.0, "cleared", None)]
+
+
+def test_the_reading_that_clears_it_after_a_silence_was_told_as_still_there():
+    s = Stage(RULE)
+    s.feed(*(reading(10 * n, 20) for n in range(8)), reading(80, 5), reading(1200, 5), tick(1210, "sensor.readings"))
+    assert s.table() == [(60.0, "raised", None), (980.0, "unknown", None), (200.0, "cleared", None)]
+    assert [d.kind for d in s.told] == ["raised", "unknown", "cleared"]
