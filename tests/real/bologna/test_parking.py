@@ -26,8 +26,9 @@ def run(*command: str | Path) -> str:
 def recorded(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The same drive as it was, and with every message twice and out of order."""
     folder, city = tmp_path_factory.mktemp("bologna"), shared_dir / "data" / "sumo-bologna-acosta" / "run"
-    made = {}
-    for name, options in (("plain", []), ("disturbed", ["--disturb", "7", "--double", "1.0"])):
+    made: dict[str, Path] = {}
+    variants: dict[str, list[str]] = {"plain": [], "disturbed": ["--disturb", "7", "--double", "1.0"]}
+    for name, options in variants.items():
         made[name] = folder / f"{name}.jsonl.gz"
         tool = shared_dir / "tools" / "sumo" / "make_recording.py"
         run(tool, city / "fcd_cam.xml.gz", made[name], "--edges", city / "fcd_edges.txt", *options)
