@@ -85,8 +85,9 @@ class Queues:
                     self.clocks_us[source] = max(self.clocks_us[source], at_us)
             if topic in self.waiting:
                 self.waiting[topic].append(record)
-            elif at_us is None and topic == "detections":
-                heappush(self.detections, (*self._turn(record), record.offset, record))
+            elif topic == "detections":  # clock records wait too: who goes on from here later must read them again
+                turn = self._turn(record) if at_us is None else (at_us, "")
+                heappush(self.detections, (*turn, record.offset, record))
             elif at_us is None:
                 self.answers[topic].append(record)
         self.next_offset[topic] = chunk.next_offset
@@ -111,6 +112,7 @@ class Queues:
         return groups
 
     def _turn(self, record: Record) -> tuple[int, str]:
+        """When its watermark has passed, and not in a second that its Detector had already finished."""
         try:
             told = TOLD.decode(record.value or b"")
             lateness_us = max((self.lateness_us.get(topic, 0) for topic in told.sources), default=0)
@@ -118,6 +120,7 @@ class Queues:
         except (msgspec.DecodeError, BadTime):
             return 0, ""  # a dead letter to be: the Desk says why
         kind = KINDS.index(told.kind) if told.kind in KINDS else len(KINDS)
+        at_us = max(at_us, self.clocks_us.get(("detections", _source(record)), 0) + 1)
         return at_us, f"{told.detection_id}/{kind}/{told.stage}"
 
     def _first_tick_us(self) -> int | None:
@@ -140,7 +143,9 @@ class Queues:
     def _detections(self, at_us: int) -> list[Kept]:
         taken: list[Kept] = []
         while self.detections and self.detections[0][0] <= at_us:
-            taken.append(kept(heappop(self.detections)[3]))
+            record = heappop(self.detections)[3]
+            if tick_us(record) is None:
+                taken.append(kept(record))
         return taken
 
     def _next(self, topic: str, end: int) -> int:

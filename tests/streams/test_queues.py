@@ -103,6 +103,46 @@ def test_the_pace_leaves_the_rest_for_later_and_offsets_name_what_still_waits() 
     assert rest.offsets["detections"] == 3
 
 
+def test_clock_records_of_the_detectors_read_ahead_were_gone_after_a_restart() -> None:
+    log = ticks(9) | {"detections": [tick(9, "/zhinao/detector/0"), tick(9, "/zhinao/detector/1")]}
+    q, logs = queues(), Logs(log)
+    for topic in logs.logs:
+        q.put(topic, logs.chunk(topic, 0, 4 if topic == "hotline.tickets" else 99))
+    step = q.due(FOREVER)
+    assert [second for second, _ in fed(step.parts)] == [1, 2, 3, 4]
+    again = queues()
+    again.done_us = (T0_S + 4) * SECOND_US
+    for topic in logs.logs:
+        again.put(topic, logs.chunk(topic, step.offsets[topic], 99))
+    assert [second for second, _ in fed(again.due(FOREVER).parts)] == [5, 6, 7, 8, 9]
+
+
+def test_a_detection_told_late_was_due_in_a_second_that_was_over() -> None:
+    from_0 = (("ce_source", b"/zhinao/detector/0"),)
+    told = [tick(3, "/zhinao/detector/0"), detection(0.5, "late")._replace(headers=from_0)]
+    rest = [tick(3, "/zhinao/detector/1"), tick(4, "/zhinao/detector/0"), tick(4, "/zhinao/detector/1")]
+    q, logs = queues(), Logs(ticks(4) | {"detections": told + rest})
+    for topic in logs.logs:
+        q.put(topic, logs.chunk(topic, 0, 99))
+    assert [len(values) for _, values in fed(q.due(FOREVER).parts)] == [0, 0, 0, 1]
+
+
+def test_doubled_and_disordered_clock_records_do_nothing_twice() -> None:
+    log = ticks(4)
+    log["hotline.tickets"] = [tick(1), data("a"), tick(2), tick(2), tick(1), data("b"), tick(3), tick(3), tick(4)]
+    log["detections"] = [tick(s, f"/zhinao/detector/{p}") for s in (1, 2, 2, 4, 3) for p in (0, 1)]
+    q, logs = queues(), Logs(log)
+    found = []
+    for n in range(10):
+        for topic in logs.logs:
+            if n < len(logs.logs[topic]):
+                q.put(topic, logs.chunk(topic, n, n + 1))
+        found += fed(q.due(FOREVER).parts)
+    seconds = [second for second, _ in found if second is not None]
+    assert seconds[-1] == 4
+    assert [value for _, values in found for value in values] == [b"a", b"b"]
+
+
 def test_answers_are_due_at_once_even_after_the_last_clock_record() -> None:
     q = queues()
     q.put("dispatch.feedback", Chunk(TP("dispatch.feedback", 0), [data("f")._replace(offset=4)]))
