@@ -65,13 +65,13 @@ class DetectorAgent:
         self.held = {}
         starts: dict[TP, int] = {}
         for partition in sorted({tp.partition for tp in tps if tp.topic in self.topics}):
-            detector, offsets = self.city.detector(partition), {}
+            detector, offsets, ticks_us = self.city.detector(partition), {}, {}
             saved = await self.store.load(f"detector/{partition}")
             if saved is not None:
                 blob, meta = saved
                 detector.restore(blob)
-                offsets = {str(topic): int(at) for topic, at in dict(meta["offsets"]).items()}  # type: ignore[call-overload]
-            self.held[partition] = Held(detector, offsets, self.clock.monotonic_s())
+                offsets, ticks_us = _by_topic(meta["offsets"]), _by_topic(meta.get("ticks_us", {}))
+            self.held[partition] = Held(detector, offsets, self.clock.monotonic_s(), ticks_us=ticks_us)
             starts |= {TP(full, partition): offsets[name] for full, name in self.topics.items() if name in offsets}
         return starts
 
@@ -149,7 +149,7 @@ class DetectorAgent:
         ticks = [at for record in chunk.records if (at := tick_us(record)) is not None]
         if not ticks:
             return
-        held.ticks_us[topic] = max(ticks)
+        held.ticks_us[topic] = max(held.ticks_us.get(topic, 0), *ticks)
         if len(held.ticks_us) == len(self.topics) and min(held.ticks_us.values()) > held.told_us:
             held.told_us = min(held.ticks_us.values())
             source = detector_source(chunk.partition)
@@ -178,10 +178,15 @@ class DetectorAgent:
             if not held.dirty or held.saving.busy:
                 return
             blob, offsets, held.dirty = held.detector.snapshot(), dict(held.next_offset), False
-            held.saving.begin(self._save(partition, blob, offsets))
+            held.saving.begin(self._save(partition, blob, offsets, dict(held.ticks_us)))
 
-    async def _save(self, partition: int, blob: bytes, offsets: dict[str, int]) -> None:
-        await self.store.save(f"detector/{partition}", blob, {"epoch": 0, "offsets": offsets})
+    async def _save(self, partition: int, blob: bytes, offsets: dict[str, int], ticks_us: dict[str, int]) -> None:
+        meta: dict[str, object] = {"epoch": 0, "offsets": offsets, "ticks_us": ticks_us}
+        await self.store.save(f"detector/{partition}", blob, meta)
         for full, name in self.topics.items():
             if name in offsets and TP(full, partition) in self.flow.assigned:
                 self.flow.stored(TP(full, partition), offsets[name])
+
+
+def _by_topic(stored: object) -> dict[str, int]:
+    return {str(topic): int(at) for topic, at in dict(stored).items()}  # type: ignore[call-overload]

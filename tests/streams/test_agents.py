@@ -1,0 +1,200 @@
+"""The Detectors' agent without a broker: what it sends, in which order it stores, and what a restart finds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+
+from models.streams import DETECTOR_TOPICS
+from models.ticks import TICK_HEADER
+from streams.agents.detectors import DetectorAgent
+from streams.publishing import Letters, Message
+from streams.topics import full_name, partition_for
+from streams.transport import TP, Chunk, Record
+from tests.rules.detection.stage import Stage, at_ms, car, frame, square
+from tests.rules.detection.test_dwell import RULE
+
+PARTITIONS = 4
+KEY = b"danghu"
+MINE = partition_for(KEY, PARTITIONS)
+ALL_MINE = frozenset(TP(full_name(name, "zhinao"), MINE) for name in DETECTOR_TOPICS)
+
+
+class Shell:
+    """Flow, publisher, store and clock in one: everything that was asked of them, in order."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[str, Any]] = []
+        self.saved: dict[str, tuple[bytes, dict[str, object]]] = {}
+        self.assigned = ALL_MINE
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        await asyncio.sleep(0)
+        self.log += [(m.topic, m) for m in messages]
+
+    async def tick(self, topic: str, key: str, partition: int, at_us: int, source: str) -> None:
+        self.log.append(("tick", at_us))
+
+    async def save(self, name: str, blob: bytes, meta: dict[str, object]) -> None:
+        await self.hold.wait()
+        self.saved[name] = blob, meta
+        self.log.append(("save", meta))
+
+    async def load(self, name: str) -> tuple[bytes, dict[str, object]] | None:
+        return self.saved.get(name)
+
+    def stored(self, tp: TP, offset: int) -> None:
+        self.log.append(("stored", (tp.topic, offset)))
+
+    def caught_up(self, tp: TP) -> bool:
+        return True
+
+    def monotonic_s(self) -> float:
+        return 0.0
+
+    def now_us(self) -> int:
+        return 0
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.log]
+
+
+class World:
+    """One city, and agents that come and go."""
+
+    def __init__(self, clock: str = "stream") -> None:
+        self.stage = Stage(RULE, [square("a"), square("bay", "permit", east_m=15, side_m=6)])
+        self.shell = Shell()
+        self.clock = clock
+        self.offsets: dict[str, int] = {}
+
+    async def agent(self) -> DetectorAgent:
+        city: Any = SimpleNamespace(detector=lambda partition: self.stage.new(), centre="city", letters=Letters())
+        settings: Any = SimpleNamespace(
+            topic_prefix="zhinao", partitions=PARTITIONS, clock=self.clock, centre="city", store_every_s=1e9
+        )
+        shell: Any = self.shell
+        agent = DetectorAgent(city, settings, shell, shell, shell, shell)
+        self.starts = await agent.assigned(ALL_MINE)
+        return agent
+
+    def chunk(self, topic: str, *records: Record) -> Chunk:
+        """The next records of a topic."""
+        first = self.offsets.get(topic, 0)
+        self.offsets[topic] = first + len(records)
+        return Chunk(
+            TP(full_name(topic, "zhinao"), MINE), [r._replace(offset=first + n) for n, r in enumerate(records)]
+        )
+
+
+def tick(second: float) -> Record:
+    return Record(0, at_ms(second), KEY, None, ((TICK_HEADER, b"%d" % at_ms(second)),))
+
+
+def seen(second: float, key: bytes | None = KEY) -> Record:
+    return Record(0, at_ms(second + 0.2), key, frame(second, car()).value, ())
+
+
+async def stored(agent: DetectorAgent) -> None:
+    await agent.store_partition(MINE)
+    await agent.held[MINE].saving.finish()
+
+
+def test_what_is_decided_is_sent_before_its_offset_is_stored() -> None:
+    async def play() -> None:
+        world = World()
+        agent = await world.agent()
+        await agent.take(world.chunk("camera.tracks", *(seen(t) for t in range(130))))
+        await stored(agent)
+        names = world.shell.names()
+        assert names == ["detections", "save", "stored"]
+        assert world.shell.log[-1] == ("stored", (full_name("camera.tracks", "zhinao"), 130))
+        again = await world.agent()
+        assert world.starts == {TP(full_name("camera.tracks", "zhinao"), MINE): 130}
+        await again.take(world.chunk("camera.tracks", tick(200)))
+        kinds = [orjson.loads(m.value)["kind"] for name, m in world.shell.log if name == "detections"]
+        assert kinds == ["raised", "unknown"]
+
+    asyncio.run(play())
+
+
+def test_what_came_while_a_save_was_under_way_is_in_the_next_one() -> None:
+    async def play() -> None:
+        world = World()
+        agent = await world.agent()
+        world.shell.hold.clear()
+        await agent.take(world.chunk("camera.tracks", seen(1)))
+        await agent.store_partition(MINE)
+        await agent.take(world.chunk("camera.tracks", seen(2)))
+        await agent.store_partition(MINE)
+        world.shell.hold.set()
+        await agent.revoked(ALL_MINE)
+        saves = [dict(meta["offsets"]) for name, meta in world.shell.log if name == "save"]
+        assert saves == [{"camera.tracks": 1}, {"camera.tracks": 2}]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_strays_at_the_border_of_a_chunk_are_dead_letters_and_the_rest_is_used(first: bool) -> None:
+    async def play() -> None:
+        world = World()
+        agent = await world.agent()
+        strays = [seen(1, b"elsewhere"), seen(1, None)]
+        assert partition_for(b"elsewhere", PARTITIONS) != MINE
+        records = [*strays, seen(2), tick(3)] if first else [seen(2), tick(3), *strays]
+        await agent.take(world.chunk("camera.tracks", *records))
+        await agent.take(world.chunk("camera.tracks", *strays))
+        letters = [orjson.loads(m.value) for name, m in world.shell.log if name == "dead-letters"]
+        offsets = [0, 1, 4, 5] if first else [2, 3, 4, 5]
+        assert [(x["reason"], x["offset"]) for x in letters] == [("wrong_partition", at) for at in offsets]
+        assert agent.counts["filtered"] + agent.counts["used"] == 1
+        assert agent.held[MINE].next_offset == {"camera.tracks": 6}
+
+    asyncio.run(play())
+
+
+def test_after_a_restart_the_last_second_was_never_told_to_the_desk() -> None:
+    async def play() -> None:
+        world = World()
+        agent = await world.agent()
+        for topic in DETECTOR_TOPICS[:-1]:
+            await agent.take(world.chunk(topic, tick(60)))
+        await stored(agent)
+        agent = await world.agent()
+        await agent.take(world.chunk(DETECTOR_TOPICS[-1], tick(60)))
+        assert world.shell.log[-1] == ("tick", at_ms(60) * 1000)
+
+    asyncio.run(play())
+
+
+def test_a_clock_record_out_of_order_took_the_clock_back() -> None:
+    async def play() -> None:
+        world = World()
+        agent = await world.agent()
+        await agent.take(world.chunk("camera.tracks", tick(60)))
+        await agent.take(world.chunk("camera.tracks", tick(59)))
+        for topic in DETECTOR_TOPICS:
+            if topic != "camera.tracks":
+                await agent.take(world.chunk(topic, tick(60), tick(60)))
+        assert [at for name, at in world.shell.log if name == "tick"] == [at_ms(60) * 1000]
+
+    asyncio.run(play())
+
+
+def test_under_the_wall_clock_a_recordings_clock_says_nothing() -> None:
+    async def play() -> None:
+        world = World("wall")
+        agent = await world.agent()
+        await agent.take(world.chunk("camera.tracks", seen(1), tick(1000), seen(2)))
+        assert agent.counts["used"] == 2
+        assert "tick" not in world.shell.names()
+
+    asyncio.run(play())
