@@ -36,7 +36,7 @@ def recorded(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 def replay(recording: Path, zones: Path, out: Path) -> Path:
-    options = ["--rules", RULES, "--zones", zones, "--topics", "incidents", "--out", out]
+    options: list[str | Path] = ["--rules", RULES, "--zones", zones, "--topics", "incidents", "--out", out]
     run("-m", "app", "replay", recording, *options)
     return out
 
