@@ -12,7 +12,8 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONPATH=/app \
     ZHINAO_STATE_DIR=/var/lib/zhinao/state \
     ZHINAO_LOG_DIR=/var/lib/zhinao/log \
-    APP_DATADIR=/var/lib/zhinao/faust
+    APP_DATADIR=/var/lib/zhinao/faust \
+    NUMBA_CACHE_DIR=/var/lib/zhinao/numba
 # The hashes were checked when the wheels were fetched.
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-compile --no-index --no-deps /wheels/*.whl \

@@ -99,9 +99,7 @@ def build_city(
     own = bool(rules)
     tokens = Tokens(settings.token_key.get_secret_value().encode())
     zone_list, problems = load_zones(list(zones) or ([] if own else list(settings.zones)))
-    known, more = (
-        (None, []) if own and registry is None else load_registry([registry or settings.registry], zone_list)
-    )
+    known, more = (None, []) if own and registry is None else load_registry([registry or settings.registry], zone_list)
     problems += more
     table_set, more = read_tables(tables or settings.tables)
     problems += more

@@ -171,5 +171,3 @@ def minutes_of(text: str, last_hour: int) -> int | None:
         return None
     total = int(hours) * 60 + int(minutes)
     return total if int(minutes) < 60 and total <= last_hour * 60 + (59 if last_hour < 24 else 0) else None
-
-

@@ -175,9 +175,7 @@ class Checker:
                 "E206", f'"${tree.name}" cannot be used here: overrides change detect, stages and close only', tree.span
             )
         if tree.name not in self.names.params:
-            refuse(
-                "E206", f'param "{tree.name}" is not defined', tree.span, did_you_mean(tree.name, self.names.params)
-            )
+            refuse("E206", f'param "{tree.name}" is not defined', tree.span, did_you_mean(tree.name, self.names.params))
         written = self.names.params[tree.name]
         found = syntax.NUMBER.fullmatch(written.lstrip("-")) if written is not None else None
         if found is None or written is None:
@@ -317,8 +315,7 @@ class Checker:
         for node, tree in plain[1:]:
             if node.kind != first.kind:
                 message = (
-                    f"{described(first_tree)} is {KIND_NAMES[first.kind]}, "
-                    f"{described(tree)} is {KIND_NAMES[node.kind]}"
+                    f"{described(first_tree)} is {KIND_NAMES[first.kind]}, {described(tree)} is {KIND_NAMES[node.kind]}"
                 )
                 refuse("E132", message, tree.span if isinstance(node, Constant) else first_tree.span)
         return first.kind
@@ -330,9 +327,7 @@ class Checker:
             return list(nodes)
         if any(not isinstance(n, Constant) and n != secret for n in nodes):
             refuse("E308", f"{secret.name} is kept as a token: it equals written texts only", span)
-        return [
-            Constant("text", self.token(secret, str(n.value))) if isinstance(n, Constant) else n for n in nodes
-        ]
+        return [Constant("text", self.token(secret, str(n.value))) if isinstance(n, Constant) else n for n in nodes]
 
     def token(self, of: FieldOf, word: str) -> str:
         return word if self.names.tokens is None else self.names.tokens(of.name, word)
@@ -512,5 +507,3 @@ def described(tree: Tree) -> str:
             return f"{tree.name}(…)"
         case _:
             return "this"
-
-

@@ -137,7 +137,7 @@ def check_gap(clause: Clause, open_when: Checked, close_when: Checked) -> None:
     if opens is None or closes is None or here is None:
         return
     if overlap(opens, closes):
-        here.problem("E310", f'{open_when.text} opens and {close_when.text} closes: at some values both are true')
+        here.problem("E310", f"{open_when.text} opens and {close_when.text} closes: at some values both are true")
     elif opens[1] == closes[1]:
         here.problem(
             "W401", f"it opens and closes at {opens[1]:g}: a value there opens and closes in turns",

@@ -41,9 +41,7 @@ class File:
     def place(self, spot: Spot) -> Place:
         return Place(self.name, *spot)
 
-    def add(
-        self, code: str, message: str, spot: Spot, *, path: tuple[str, ...] = (), hint: str | None = None
-    ) -> None:
+    def add(self, code: str, message: str, spot: Spot, *, path: tuple[str, ...] = (), hint: str | None = None) -> None:
         place = self.place(spot)
         if len(self._found) >= MAX_PROBLEMS:
             ended = f"{MAX_PROBLEMS} problems up to here; the rest of the file was not checked"

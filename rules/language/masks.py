@@ -336,9 +336,7 @@ def texts(node: Typed) -> Callable[[Batch], Texts]:
         case FieldOf():
             return lambda batch: text_column(column(batch, node))
         case RowTime(zone=zone):
-            return lambda batch: Texts(
-                wallclock.weekdays(batch.time_us, zone).astype(np.int32), DAYS, DAY_CODES
-            )
+            return lambda batch: Texts(wallclock.weekdays(batch.time_us, zone).astype(np.int32), DAYS, DAY_CODES)
         case Apply(name="lower"):
             inner = texts(node.arguments[0])
             return lambda batch: mapped(inner(batch), str.lower)

@@ -57,9 +57,7 @@ class Shared:
     calendars: dict[str, WeekCalendar] = field(default_factory=dict)
 
     def names(self, stream: str, fields: Mapping[str, Field]) -> Names:
-        return Names(
-            stream, fields, self.zone, self.zone_name, self.lists, self.macros, tokens=self.context.tokens
-        )
+        return Names(stream, fields, self.zone, self.zone_name, self.lists, self.macros, tokens=self.context.tokens)
 
 
 def read_shared(top: Clause, context: Context, zones: ZoneBook | None) -> Shared:
@@ -230,7 +228,7 @@ def read_calendar(name: str, here: Here, shared: Shared) -> WeekCalendar:
     table = shared.context.holidays if asked else None
     if asked and table is None:
         clause.here.at(clause.entries["holidays"].value, "holidays").problem(
-            "E212", f'no table of public holidays is at hand for {quoted(asked)}'
+            "E212", f"no table of public holidays is at hand for {quoted(asked)}"
         )
     if not asked and {"workday", "holiday"}.intersection(days):
         days_here = clause.get("days")

@@ -135,7 +135,7 @@ def test_an_override_types_everything_anew() -> None:
         by="[segment_id]",
         params="{enter: 30, leave: 40, long: 3m}",
         detect="{hold: {value: speed_kmh, open_when: value < $enter, close_when: value > $leave, for: $long}}",
-        overrides="[{where: lane == 1, set: {enter: 10, long: 5m}}, {zones: [\"core/*\"], severity: critical}]",
+        overrides='[{where: lane == 1, set: {enter: 10, long: 5m}}, {zones: ["core/*"], severity: critical}]',
     )
     first, second, base = rule.variants
     assert [v.severity for v in rule.variants] == ["minor", "critical", "minor"]
@@ -328,7 +328,7 @@ def test_a_fingerprint_stays_while_thresholds_and_texts_change() -> None:
         {"message": "{zh: 别的, en: Other}"},
         {"type": '{code: "0505", severity: major}'},
         {"close": "{absent_for: 1m}"},
-        {"where": '"class in (\'bus\', \'truck\', \'van\', \'car\')"'},
+        {"where": "\"class in ('bus', 'truck', 'van', 'car')\""},
         {"zones": '{in: ["core/*"], edge_buffer: 5m}'},
         {"exempt": "[{where: is_null(role), reason: x, until: never}]"},
     ):
