@@ -101,14 +101,14 @@ def expect_episodes(who: str, counts: dict[str, int], workload: Workload) -> Non
 
 def measure(*, quick: bool) -> dict[str, Any]:
     """Medians over the pairs and the ratio pair by pair."""
-    ours = Workload(vehicles=1000, seconds=200 if quick else 400)
+    ours = Workload(vehicles=1000, seconds=200)
     plain = Workload(vehicles=200, seconds=200)
     with tempfile.TemporaryDirectory() as scratch, KafkaBroker(Path(scratch) / "kafka", heap_mb=1024) as broker:
         first_core = min(os.sched_getaffinity(0))
         pid = broker.pid()
         if pid is not None:
             os.sched_setaffinity(pid, {first_core})
-        pairs = [contest(broker, Path(scratch), n, ours, plain) for n in range(1 if quick else 3)]
+        pairs = [contest(broker, Path(scratch), n, ours, plain) for n in range(3 if quick else 5)]
     return {
         "worker_single_per_s": median(p["ours"] for p in pairs),
         "plain_faust_per_s": median(p["plain"] for p in pairs),

@@ -12,7 +12,7 @@ import time
 
 import faust
 
-from streams.commands.worker import build_worker
+from streams.commands.worker import build_worker, spare_the_collector
 from streams.settings import Settings
 from streams.worker import run_worker
 
@@ -44,4 +44,5 @@ class Watch(faust.Service):
 if __name__ == "__main__":
     app, heart = build_worker(Settings.read())
     watch = Watch(heart.agents[0].counts, int(sys.argv[1]))
+    spare_the_collector()
     sys.exit(run_worker(app, services=(heart, watch)))
