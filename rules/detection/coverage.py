@@ -89,6 +89,11 @@ class Coverage:
         at = bisect_right(starts, at_us) - 1
         return ends[at] if at >= 0 and at_us < ends[at] else None
 
+    def reaches_beyond(self, source: str, at_us: int) -> bool:
+        """Whether it vouches for anything after `at_us`."""
+        spans = self.spans.get(source)
+        return spans is not None and spans[1][-1] > at_us
+
     def snapshot(self) -> dict[str, tuple[list[int], list[int]]]:
         return {source: (list(starts), list(ends)) for source, (starts, ends) in self.spans.items()}
 

@@ -87,10 +87,10 @@ class DwellWatch(Watch):
     def awake(self, condition: Condition, now_us: int) -> None:
         if condition.opened_us is None:
             due_us = condition.last_us + self.longest_gap_us
-            if due_us < now_us:
+            if due_us <= now_us:
                 self.drop(condition)
             else:
-                self.look_at(condition, max(due_us, now_us + 1))
+                self.look_at(condition, due_us)
             return
         gone_us = self.gone_at(condition)
         if gone_us is not None and gone_us <= now_us:

@@ -52,7 +52,7 @@ class EventWatch(Watch):
 
     def awake(self, condition: Condition, now_us: int) -> None:
         quiet_us = condition.last_us + self.longest_us
-        if quiet_us < now_us:
+        if quiet_us <= now_us:
             self.drop(condition)
         else:
-            self.look_at(condition, max(quiet_us, now_us + 1))
+            self.look_at(condition, quiet_us)

@@ -70,10 +70,10 @@ class HoldWatch(Watch):
     def awake(self, condition: Condition, now_us: int) -> None:
         if condition.opened_us is None:
             silent_us = self.silent_from(condition)
-            if silent_us < now_us:
+            if silent_us <= now_us:
                 self.drop(condition)
             else:
-                self.look_at(condition, max(silent_us, now_us + 1))
+                self.look_at(condition, silent_us)
             return
         self.tend(condition, now_us)
 

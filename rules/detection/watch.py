@@ -23,6 +23,7 @@ class Surroundings(Protocol):
     """What a watch may ask of its lane."""
 
     coverage: Coverage
+    watermark_us: int
     topic: str
     partition: int
 
@@ -112,8 +113,8 @@ class Watch:
 
     def tend(self, condition: Condition, now_us: int) -> None:
         """`still`, `unknown` and the time-out of an open condition up to now; then it is looked at again."""
-        while condition.still_us <= now_us:
-            if not condition.unknown and self.seems_there(condition, condition.still_us):
+        while condition.still_us <= now_us and not condition.unknown:
+            if self.seems_there(condition, condition.still_us):
                 self.tell("still", condition, condition.still_us, None)
             condition.still_us += STILL_EVERY_US
         ends_us = self.times_out_at(condition)
@@ -131,9 +132,14 @@ class Watch:
 
     def upcoming(self, condition: Condition, now_us: int) -> int:
         """When an open condition is to be looked at if nothing more is seen of it."""
-        ends_us = self.times_out_at(condition)
-        silent_us = None if condition.unknown else self.lane.coverage.end_of_span(condition.source, now_us)
-        return min(at for at in (condition.still_us, ends_us, silent_us) if at is not None)
+        ends_us, coverage = self.times_out_at(condition), self.lane.coverage
+        if not condition.unknown:
+            next_us, silent_us = condition.still_us, coverage.end_of_span(condition.source, now_us)
+        else:  # what is still unseen of its source comes after the watermark: no use looking before
+            next_us, silent_us = now_us + STILL_EVERY_US, None
+            if not coverage.reaches_beyond(condition.source, now_us):
+                next_us = max(next_us, self.lane.watermark_us)
+        return min(at for at in (next_us, ends_us, silent_us) if at is not None)
 
     def seems_there(self, condition: Condition, at_us: int) -> bool:
         """Whether a match since the last `still` speaks for it being there still."""
@@ -142,8 +148,8 @@ class Watch:
     def go_on(self, condition: Condition, hit: Hit) -> None:
         """Just raised by this match: it speaks for all that was before it, and what comes is looked at from here."""
         self.tell_stages(condition, hit.time_us)
-        while condition.still_us < hit.time_us:
-            condition.still_us += STILL_EVERY_US
+        passed = -((condition.still_us - hit.time_us) // STILL_EVERY_US)
+        condition.still_us += max(0, passed) * STILL_EVERY_US
         self.look_at(condition, hit.time_us)
 
     def follow(self, condition: Condition, hit: Hit) -> None:
@@ -158,8 +164,8 @@ class Watch:
         if condition.unknown:
             condition.unknown = False
             self.tell("still", condition, hit.time_us, None)
-            while condition.still_us <= hit.time_us:
-                condition.still_us += STILL_EVERY_US
+            passed = (hit.time_us - condition.still_us) // STILL_EVERY_US + 1
+            condition.still_us += max(0, passed) * STILL_EVERY_US
             self.look_at(condition, hit.time_us)
 
     def tell(self, kind: DetectionKind, condition: Condition, at_us: int, stage: str | None) -> None:

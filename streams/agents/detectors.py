@@ -78,10 +78,12 @@ class DetectorAgent:
     async def revoked(self, tps: frozenset[TP]) -> None:
         """Store all before the partitions go."""
         for partition in sorted({tp.partition for tp in tps if tp.topic in self.topics}):
-            if partition in self.held:
-                await self.held[partition].saving.finish()
+            held = self.held.get(partition)
+            if held is not None:
+                await held.saving.finish()
                 await self.store_partition(partition)
-                await self.held[partition].saving.finish()
+                await held.saving.finish()
+                self.held.pop(partition, None)
 
     # records
 
@@ -172,7 +174,9 @@ class DetectorAgent:
 
     async def store_partition(self, partition: int) -> None:
         """Begin to store state and offsets together; when that is done Kafka may commit up to them."""
-        held = self.held[partition]
+        held = self.held.get(partition)
+        if held is None:  # it went while its turn to be stored came
+            return
         async with held.lock:
             held.stored_s = self.clock.monotonic_s()
             if not held.dirty or held.saving.busy:

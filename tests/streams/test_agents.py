@@ -32,11 +32,13 @@ class Shell:
         self.log: list[tuple[str, Any]] = []
         self.saved: dict[str, tuple[bytes, dict[str, object]]] = {}
         self.assigned = ALL_MINE
-        self.hold = asyncio.Event()
+        self.hold, self.hold_sends = asyncio.Event(), asyncio.Event()
         self.hold.set()
+        self.hold_sends.set()
+        self.time_s = 0.0
 
     async def send(self, messages: Sequence[Message]) -> None:
-        await asyncio.sleep(0)
+        await self.hold_sends.wait()
         self.log += [(m.topic, m) for m in messages]
 
     async def tick(self, topic: str, key: str, partition: int, at_us: int, source: str) -> None:
@@ -57,10 +59,10 @@ class Shell:
         return True
 
     def monotonic_s(self) -> float:
-        return 0.0
+        return self.time_s
 
     def now_us(self) -> int:
-        return 0
+        return at_ms(self.time_s) * 1000
 
     def names(self) -> list[str]:
         return [name for name, _ in self.log]
@@ -185,6 +187,23 @@ def test_a_clock_record_out_of_order_took_the_clock_back() -> None:
             if topic != "camera.tracks":
                 await agent.take(world.chunk(topic, tick(60), tick(60)))
         assert [at for name, at in world.shell.log if name == "tick"] == [at_ms(60) * 1000]
+
+    asyncio.run(play())
+
+
+def test_a_partition_that_went_while_the_clock_was_told_stopped_the_worker() -> None:
+    async def play() -> None:
+        world = World("wall")
+        agent = await world.agent()
+        await agent.take(world.chunk("camera.tracks", *(seen(t) for t in range(122))))
+        world.shell.time_s = 2e9
+        world.shell.hold_sends.clear()
+        ticking = asyncio.create_task(agent.tick())
+        await asyncio.sleep(0)
+        await agent.assigned(frozenset())
+        world.shell.hold_sends.set()
+        await ticking
+        assert agent.held == {}
 
     asyncio.run(play())
 

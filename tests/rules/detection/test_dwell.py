@@ -86,6 +86,12 @@ def test_jitter_within_max_move_does_not():
     assert s.table() == [(120.0, "raised", "remind_owner")]
 
 
+def test_what_does_not_move_at_all_has_not_moved_too_far():
+    s = Stage(RULE.replace("max_move: 3m", "max_move: 0m"), ZONES)
+    s.feed(*(frame(t, car()) for t in range(130)))
+    assert s.table() == [(120.0, "raised", "remind_owner")]
+
+
 def test_too_few_points_wait_for_the_last_one_needed():
     s = stage()
     s.feed(*(frame(t, car()) for t in (0, 19, 38)), *(frame(t) for t in range(40, 50)))

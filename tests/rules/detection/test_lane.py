@@ -216,6 +216,17 @@ def test_a_condition_seen_every_second_for_an_hour_has_few_timers():
     assert len(lane.coverage.spans["cam-1"][0]) == 1
 
 
+def test_a_jump_of_the_clock_looked_at_every_half_minute_of_it():
+    s = Stage(PARKED, ZONES)
+    s.feed(*(frame(t, car()) for t in range(130)))
+    lane, looks = s.detector.lanes["camera.tracks"], list[int]()
+    awake = lane.watches[0].awake
+    lane.watches[0].awake = lambda condition, now_us: (looks.append(now_us), awake(condition, now_us))[1]  # type: ignore[method-assign,func-returns-value]
+    s.advance(10 * 365 * 86_400)
+    assert s.table() == [(120.0, "raised", "remind_owner"), (139.0, "unknown", None)]
+    assert len(looks) < 10
+
+
 def test_one_id_for_each_opening_even_after_a_time_out():
     rule = PARKED.replace("min_coverage: 80%}", "min_coverage: 80%, timeout: 1m}")
     s = Stage(rule, ZONES)
