@@ -177,7 +177,7 @@ def test_seen_again_for_a_moment_it_was_unknown_only_from_the_next_still_on():
 
 def test_unknown_was_told_again_when_the_camera_came_and_went_without_it():
     s = stage()
-    s.feed(*(frame(t, car()) for t in range(130)), *(frame(t) for t in range(205, 215)), tick(400))
+    s.feed(*(frame(t, car()) for t in range(130)), *(frame(t) for t in range(205, 233)), tick(400))
     assert s.table() == [(120.0, "raised", "remind_owner"), (139.0, "unknown", None)]
 
 

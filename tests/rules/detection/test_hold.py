@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.rules.detection.stage import Stage, reading, tick
+import orjson
+
+from tests.rules.detection.stage import Sent, Stage, at_ms, reading, tick
 
 RULE = """
 version: 1
@@ -80,3 +82,17 @@ def test_the_reading_that_clears_it_after_a_silence_was_told_as_still_there():
     s.feed(*(reading(10 * n, 20) for n in range(8)), reading(80, 5), reading(1200, 5), tick(1210, "sensor.readings"))
     assert s.table() == [(60.0, "raised", None), (980.0, "unknown", None), (200.0, "cleared", None)]
     assert [d.kind for d in s.told] == ["raised", "unknown", "cleared"]
+
+
+def test_a_measurement_without_the_value_that_is_held_says_nothing():
+    rule = RULE.split("    from:")[0] + (
+        "    from: [traffic.measurements]\n    by: [segment_id]\n    detect:\n"
+        "      hold: {value: speed_kmh, open_when: value < 10kmh, close_when: value > 30kmh, for: 2m}\n"
+        '    message: {zh: "堵", en: "jam"}\n'
+    )
+    s = Stage(rule)
+    for minute, said in enumerate([{"speed_kmh": 5}, {"flow_vph": 600}, {"speed_kmh": 6}]):
+        body = {"segment_id": "x", "source": "loop", "end_time": at_ms(60 * minute), **said}
+        s.feed(Sent("traffic.measurements", 60 * minute + 1, orjson.dumps(body)))
+    s.feed(tick(130, "traffic.measurements"))
+    assert s.table() == [(120.0, "raised", None)]

@@ -216,6 +216,15 @@ def test_a_condition_seen_every_second_for_an_hour_has_few_timers():
     assert len(lane.coverage.spans["cam-1"][0]) == 1
 
 
+def test_a_condition_lost_and_found_many_times_has_few_timers_too():
+    s = Stage(PARKED, ZONES)
+    s.feed(*(frame(t, car()) for t in range(130)))
+    for t in range(130, 4000, 20):
+        s.feed(*(frame(t + n, car()) for n in range(3)))
+    assert sum(d.kind == "unknown" for d in s.told) > 100
+    assert len(s.detector.lanes["camera.tracks"].timers) <= 3
+
+
 def test_a_jump_of_the_clock_looked_at_every_half_minute_of_it():
     s = Stage(PARKED, ZONES)
     s.feed(*(frame(t, car()) for t in range(130)))
