@@ -78,4 +78,6 @@ class HoldWatch(Watch):
         self.tend(condition, now_us)
 
     def seems_there(self, condition: Condition, at_us: int) -> bool:
-        return condition.closing_us is None
+        """While its source vouches and does not say otherwise; `no_data: hold` keeps it open, but says nothing."""
+        vouched = self.lane.coverage.end_of_span(condition.source, at_us) is not None
+        return vouched and condition.closing_us is None

@@ -241,7 +241,11 @@ class Oracle:
         if plan.kind == "dwell" and self.gone(run) == at:
             return self.end(plan, run, at)
         if (at - run.opened) % STILL == 0 and at > run.opened and not run.unknown and at not in run.said:
-            there = run.closing is None if plan.kind == "hold" else run.last.time > at - STILL
+            there = (
+                (run.closing is None and self.watched(source, at))
+                if plan.kind == "hold"
+                else run.last.time > at - STILL
+            )
             if there:
                 self.tell(plan, run, "still", at)
         if run.last.limits.timeout_s is not None and at == run.opened + run.last.limits.timeout_s * SECOND:

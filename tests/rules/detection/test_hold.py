@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import orjson
 
-from tests.rules.detection.stage import Sent, Stage, at_ms, reading, tick
+from models.times import parse_time_us
+from tests.rules.detection.stage import START_US, Sent, Stage, at_ms, reading, tick
 
 RULE = """
 version: 1
@@ -96,3 +97,11 @@ def test_a_measurement_without_the_value_that_is_held_says_nothing():
         s.feed(Sent("traffic.measurements", 60 * minute + 1, orjson.dumps(body)))
     s.feed(tick(130, "traffic.measurements"))
     assert s.table() == [(120.0, "raised", None)]
+
+
+def test_a_hold_that_keeps_through_silence_does_not_say_it_is_still_there():
+    s = Stage(RULE.replace("    message:", "    no_data: hold\n    message:"))
+    s.feed(*(reading(10 * n, 20) for n in range(10)), *(tick(t, "sensor.readings") for t in range(100, 4000, 10)))
+    assert s.table() == [(60.0, "raised", None)]
+    stills = [(parse_time_us(d.event_time) - START_US) / 1e6 for d in s.told if d.kind == "still"]
+    assert stills[-1] < 90 + 15 * 60
