@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
-import orjson
 
 from models.columns import RawRecord
 from models.dead_letters import Vault, dead_letter, late_record
@@ -41,7 +40,7 @@ class Message(NamedTuple):
 
 def encode(value: msgspec.Struct) -> bytes:
     """Compact JSON, fields in the order of the type."""
-    return orjson.dumps(msgspec.to_builtins(value))
+    return msgspec.json.encode(value)
 
 
 def detector_source(partition: int) -> str:

@@ -98,12 +98,13 @@ class Desk:
         LookupError for a topic that is not the Desk's.
         """
         failures: list[DecodeFailure] = []
-        for _, time_us, found in read(self._decoder, self._places, topic, records):
+        for number, time_us, found in read(self._decoder, self._places, topic, records):
             if isinstance(found, DecodeFailure):
                 failures.append(found)
                 self._ledger.counts["dead"] += 1
                 continue
-            self._move(time_us)
+            answered = isinstance(found, Feedback | Command)  # by a phone whose clock may be ahead of its arrival
+            self._move(min(time_us, records[number].timestamp * 1000) if answered else time_us)
             if not isinstance(found, Tick):
                 self._ledger.counts[self._take(found, time_us)] += 1
                 self._settle()

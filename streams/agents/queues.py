@@ -3,7 +3,8 @@
 A second is due when every recorded source's clock has reached it; the sources are known beforehand, so one that has not
 spoken yet holds the others up. A ticket is due in the second it arrived in; a detection when the watermark of its topic
 has surely passed it, in the order of event time: its place in the log depends on which partition was read first.
-Feedback and commands come from whoever answers now, not from the recording: they are due at once.
+Feedback and commands come from whoever answers now, not from the recording: they are due at the time they bear, or at
+once where that has passed, wherever they stand among the clock records.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import msgspec
 
 from models.columns import RawRecord
 from models.ticks import tick_us
-from models.times import BadTime, parse_rfc3339_us
+from models.times import BadTime, parse_rfc3339_us, parse_time_us
 from streams.publishing import detector_source
 from streams.transport import Chunk, Record
 
@@ -52,7 +53,14 @@ class Told(msgspec.Struct):
     sources: list[str]
 
 
+class Stamped(msgspec.Struct):
+    """When an answer says it was given."""
+
+    time: int | str
+
+
 TOLD = msgspec.json.Decoder(Told)
+STAMPED = msgspec.json.Decoder(Stamped)
 
 
 def kept(record: RawRecord) -> Kept:
@@ -70,7 +78,7 @@ class Queues:
         detectors = [("detections", f"/{prefix}/{detector_source(p)}") for p in range(partitions)]
         self.clocks_us: dict[Source, int] = dict.fromkeys([*detectors, *((topic, "") for topic in recorded)], 0)
         self.waiting: dict[str, deque[Record]] = {topic: deque() for topic in recorded}
-        self.answers: dict[str, list[Record]] = {topic: [] for topic in ANSWERS}
+        self.answers: list[tuple[int, str, int, Record]] = []
         self.detections: list[tuple[int, str, int, Record]] = []
         self.next_offset: dict[str, int] = {}
         self.done_us = 0
@@ -89,7 +97,7 @@ class Queues:
                 turn = self._turn(record) if at_us is None else (at_us, "")
                 heappush(self.detections, (*turn, record.offset, record))
             elif at_us is None:
-                self.answers[topic].append(record)
+                heappush(self.answers, (_stamp(record), topic, record.offset, record))
         self.next_offset[topic] = chunk.next_offset
 
     def due(self, most_us: int) -> Step:
@@ -98,18 +106,19 @@ class Queues:
         since_us = self.done_us or self._first_tick_us()
         if since_us is not None:
             until_us = min(until_us, since_us + most_us)
-        answers = self._answers()
+        answers = self._answers(self.done_us)
         if answers:
             parts.append(Part(answers, None))
         while (tick := self._first_tick_us()) is not None and tick <= until_us:
             parts.append(self._second(tick))
         return Step(parts, {topic: self._next(topic, end) for topic, end in self.next_offset.items()})
 
-    def _answers(self) -> list[tuple[str, list[Kept]]]:
-        groups = [(topic, [kept(r) for r in records]) for topic, records in self.answers.items() if records]
-        for records in self.answers.values():
-            records.clear()
-        return groups
+    def _answers(self, at_us: int) -> list[tuple[str, list[Kept]]]:
+        groups: dict[str, list[Kept]] = {}
+        while self.answers and self.answers[0][0] <= at_us:
+            _, topic, _, record = heappop(self.answers)
+            groups.setdefault(topic, []).append(kept(record))
+        return sorted(groups.items())
 
     def _turn(self, record: Record) -> tuple[int, str]:
         """When its watermark has passed, and not in a second that its Detector had already finished."""
@@ -138,7 +147,7 @@ class Queues:
             if taken:
                 groups.append((topic, taken))
         self.done_us = max(self.done_us, at_us)
-        return Part(groups, at_us)
+        return Part([*groups, *self._answers(at_us)], at_us)
 
     def _detections(self, at_us: int) -> list[Kept]:
         taken: list[Kept] = []
@@ -152,8 +161,17 @@ class Queues:
         """The first record of a topic that still waits, else the end of what was fetched."""
         if topic == "detections":
             return min((record.offset for *_, record in self.detections), default=end)
+        if topic in ANSWERS:
+            return min((record.offset for _, name, _, record in self.answers if name == topic), default=end)
         waiting = self.waiting.get(topic)
         return waiting[0].offset if waiting else end
+
+
+def _stamp(record: Record) -> int:
+    try:
+        return parse_time_us(STAMPED.decode(record.value or b"").time)
+    except (msgspec.DecodeError, BadTime):
+        return 0  # a dead letter to be: the Desk says why
 
 
 def _source(record: Record) -> str:

@@ -143,6 +143,20 @@ def test_doubled_and_disordered_clock_records_do_nothing_twice() -> None:
     assert [value for _, values in found for value in values] == [b"a", b"b"]
 
 
+def test_an_answer_waits_for_the_second_it_bears() -> None:
+    q, logs = queues(), Logs(ticks(5) | {"detections": [tick(5, f"/zhinao/detector/{p}") for p in (0, 1)]})
+    for topic in logs.logs:
+        q.put(topic, logs.chunk(topic, 0, 99))
+    early, late, past = (orjson.dumps({"time": (T0_S + second) * 1000}) for second in (3, 9, 1))
+    records = [Record(n, 0, b"k", value, ()) for n, value in enumerate((early, late))]
+    q.put("commands", Chunk(TP("commands", 0), records))
+    step = q.due(FOREVER)
+    assert [(second, values) for second, values in fed(step.parts) if values] == [(3, [early])]
+    assert step.offsets["commands"] == 1
+    q.put("commands", Chunk(TP("commands", 0), [Record(2, 0, b"k", past, ())]))
+    assert fed(q.due(FOREVER).parts) == [(None, [past])]
+
+
 def test_answers_are_due_at_once_even_after_the_last_clock_record() -> None:
     q = queues()
     q.put("dispatch.feedback", Chunk(TP("dispatch.feedback", 0), [data("f")._replace(offset=4)]))
