@@ -7,6 +7,7 @@ import asyncio
 import logging
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,8 @@ from streams.transport import TP, ShellApp, die
 
 # For aiokafka to leave the group and close its connections, once the partitions are given up. It takes 0.1 s.
 GRACE_S = 5.0
+# Storing takes a second or two. Longer means that nobody takes it.
+STOP_WITHIN_S = 15.0
 
 
 class _Worker(faust.Worker):
@@ -38,10 +41,14 @@ class _Worker(faust.Worker):
         hurry.cancel()
 
     async def _hurry(self) -> None:
-        """With everything stored and committed, a client that does not come to its end is not waited for."""
+        """With everything stored and committed, a client that does not come to its end is not waited for; nor is a
+        broker that has gone, and with it the chance to store: the next start repeats what was not."""
         flow = cast(ShellApp, self.app).flow
-        while flow.assigned:  # noqa: ASYNC110 (once in a process's life)
+        given_up_s = time.monotonic() + STOP_WITHIN_S
+        while flow.assigned:
             await asyncio.sleep(0.05)
+            if time.monotonic() > given_up_s:
+                die(f"it could not store and let go within {STOP_WITHIN_S:g} s; is the broker there?")
         await asyncio.sleep(GRACE_S)
         die("its Kafka client did not end in time; all is stored", code=0)
 

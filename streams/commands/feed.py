@@ -47,6 +47,8 @@ def feed(
 
     if recording == "-" and loop > 1:
         raise click.UsageError("--loop needs a file: stdin can be read once only")
+    if recording != "-" and not any(line.topic in TICKED_TOPICS for line in read_recording(recording)):
+        raise CannotRun(f"{recording} has no record of an input topic: there is nothing to feed")
     lines: Iterable[RecordedLine] = read_recording(recording)
     shift_ms = 0
     if start_now:
