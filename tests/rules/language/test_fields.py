@@ -6,13 +6,14 @@ from pathlib import Path
 
 from models.streams import STREAMS, Stream
 
+MASKED = "token: compared and shown masked"
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "rules.md"
 
 
 def table(stream: Stream) -> str:
     """The page's table of one stream."""
     rows = [
-        f"| `{name}` | {field.kind} | {field.unit or ''} | {'token: compared and shown masked' if field.tokenised else ''} |"
+        f"| `{name}` | {field.kind} | {field.unit or ''} | {MASKED if field.tokenised else ''} |"
         for name, field in stream.fields.items()
     ]
     head = f"### `{stream.topic}`\n\n| Field | Kind | Unit | |\n| --- | --- | --- | --- |\n"
