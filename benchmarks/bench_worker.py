@@ -14,13 +14,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from confluent_kafka import Producer
 
-from benchmarks.workloads import Workload, write_inputs
+from benchmarks.workloads import Message, Workload, write_inputs
 from streams.topics import all_full_names, full_name
 from tests.kafka.broker import KafkaBroker
 
@@ -28,11 +29,17 @@ PARTITIONS = 4
 LIMIT_S = 240
 
 
+@lru_cache(maxsize=2)
+def messages(workload: Workload) -> tuple[Message, ...]:
+    """Made once for all pairs."""
+    return tuple(workload.messages())
+
+
 def preload(bootstrap: str, topic: str, workload: Workload) -> int:
     """Put the workload into a topic; gives how many messages it was."""
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "compression.type": "lz4"})
     sent = 0
-    for m in workload.messages():
+    for m in messages(workload):
         while True:
             try:
                 producer.produce(topic, m.value, m.key, partition=m.partition, timestamp=m.timestamp_ms)
