@@ -105,3 +105,9 @@ def test_a_hold_that_keeps_through_silence_does_not_say_it_is_still_there():
     assert s.table() == [(60.0, "raised", None)]
     stills = [(parse_time_us(d.event_time) - START_US) / 1e6 for d in s.told if d.kind == "still"]
     assert stills[-1] < 90 + 15 * 60
+
+
+def test_a_silence_before_it_held_begins_anew():
+    s = Stage(RULE)
+    s.feed(reading(0, 20), *(reading(1200 + 10 * n, 20) for n in range(7)), tick(1270, "sensor.readings"))
+    assert s.table() == [(1260.0, "raised", None)]
