@@ -24,7 +24,7 @@ from models.ticks import tick_us
 from models.times import SECOND_US
 from rules.incidents.desk import Desk, DeskOutcome
 from streams.agents.queues import Part, Queues, Step, kept
-from streams.agents.saving import Saving
+from streams.agents.saving import Saving, by_topic
 from streams.city import City
 from streams.clock import Clock
 from streams.journal import Journal
@@ -99,7 +99,7 @@ class DeskAgent:
             blob, meta = saved
             self.opened.desk.restore(blob)
             position = int(str(meta["journal"]))
-            self.opened.offsets.update({str(t): int(at) for t, at in dict(meta["offsets"]).items()})  # type: ignore[call-overload]
+            self.opened.offsets.update(by_topic(meta["offsets"]))
         self.journalled = position
         async for at, data in journal.read_from(position):
             await self._do(STEP.decode(data), at)

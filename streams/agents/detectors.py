@@ -15,7 +15,7 @@ from models.observations import DeadReason, DecodeFailure
 from models.streams import DETECTOR_TOPICS
 from models.ticks import tick_us
 from rules.detection.detector import Detector
-from streams.agents.saving import Saving
+from streams.agents.saving import Saving, by_topic
 from streams.city import City
 from streams.clock import Clock
 from streams.publisher import Publisher
@@ -70,7 +70,7 @@ class DetectorAgent:
             if saved is not None:
                 blob, meta = saved
                 detector.restore(blob)
-                offsets, ticks_us = _by_topic(meta["offsets"]), _by_topic(meta.get("ticks_us", {}))
+                offsets, ticks_us = by_topic(meta["offsets"]), by_topic(meta.get("ticks_us", {}))
             self.held[partition] = Held(detector, offsets, self.clock.monotonic_s(), ticks_us=ticks_us)
             starts |= {TP(full, partition): offsets[name] for full, name in self.topics.items() if name in offsets}
         return starts
@@ -190,7 +190,3 @@ class DetectorAgent:
         for full, name in self.topics.items():
             if name in offsets and TP(full, partition) in self.flow.assigned:
                 self.flow.stored(TP(full, partition), offsets[name])
-
-
-def _by_topic(stored: object) -> dict[str, int]:
-    return {str(topic): int(at) for topic, at in dict(stored).items()}  # type: ignore[call-overload]
