@@ -6,17 +6,22 @@ message each). A camera frame without objects is a record without rows: seen, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+PADDING = bytes(8)
+"""Behind every buffer of spans, so that reading eight bytes at once never leaves it."""
+
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
 I8 = npt.NDArray[np.int8]
+U8 = npt.NDArray[np.uint8]
+U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -81,6 +86,49 @@ class Texts:
         code = int(self.codes[row])
         return None if code < 0 else self.words[code]
 
+    def spans(self) -> Spans:
+        """The same as pieces of one buffer."""
+        words = Spans.of([word.encode() for word in self.words] or [b""])
+        null = self.codes < 0
+        if null.any():
+            codes = np.where(null, 0, self.codes)
+            return Spans(words.buffer, words.at[codes], np.where(null, -1, words.size[codes]).astype(np.int32))
+        return words.take(self.codes)
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Text as pieces of one buffer of UTF-8, as a scanner finds it: `buffer[at : at + size]`; size -1 is null.
+
+    The buffer may be longer than what the pieces name, and pieces may overlap.
+    """
+
+    buffer: U8
+    at: I32
+    size: I32
+
+    @classmethod
+    def of(cls, pieces: Sequence[bytes | None]) -> Spans:
+        size = np.array([-1 if piece is None else len(piece) for piece in pieces], dtype=np.int32)
+        at = np.zeros(len(pieces), dtype=np.int32)
+        np.cumsum(np.maximum(size[:-1], 0), out=at[1:])
+        return cls(np.frombuffer(b"".join([p for p in pieces if p]) + PADDING, np.uint8), at, size)
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def take(self, rows: I64 | I32 | Mask) -> Spans:
+        return Spans(self.buffer, self.at[rows], self.size[rows])
+
+    def piece(self, row: int) -> bytes | None:
+        at, size = int(self.at[row]), int(self.size[row])
+        return None if size < 0 else self.buffer[at : at + size].tobytes()
+
+    def texts(self) -> Texts:
+        """The same as a dictionary-encoded column."""
+        pieces = [self.piece(row) for row in range(len(self))]
+        return Texts.encode([None if piece is None else piece.decode() for piece in pieces])
+
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
@@ -114,6 +162,27 @@ def scalar(column: Column, row: int) -> Scalar:
                 if value is not None:
                     return value
             return None
+
+
+class Columns(dict[str, Column]):
+    """The fields of a batch by name. What `build` can make is made when somebody asks for it: most fields of most
+    batches are never looked at."""
+
+    __slots__ = ("build",)
+
+    def __init__(self, ready: Mapping[str, Column], build: Callable[[str], Column] | None = None) -> None:
+        super().__init__(ready)
+        self.build = build
+
+    def __missing__(self, name: str) -> Column:
+        if self.build is None:
+            raise KeyError(name)
+        column = self[name] = self.build(name)
+        return column
+
+    def take(self, rows: I64 | I32 | Mask) -> Columns:
+        taken = {name: column.take(rows) for name, column in self.items()}
+        return Columns(taken, None if self.build is None else lambda name: self[name].take(rows))
 
 
 @dataclass(frozen=True, slots=True)
