@@ -88,14 +88,12 @@ class Atlas:
         if find is None:
             areas = self._areas_by_place(lon, lat) if stream.desk else areas_by_key(batch, keys)
         else:
-            known = [find(word) for word in batch.seen_source.words]
+            known = [find(word) for word in decoded.source.words]
             if not accept_unregistered and None in known:
-                failures = unregistered(batch, known, stream.source)
-            if batch.source.words is not batch.seen_source.words:
-                known = [find(word) for word in batch.source.words]
-            areas = areas_by_registry(batch, known, keys)
+                failures = unregistered(decoded, known, stream.source)
+            areas = areas_by_registry(decoded, known, keys)
             if batch.topic in FILLED:
-                lon, lat = filled(batch, known, lon, lat)
+                lon, lat = filled(decoded, known, lon, lat)
         if self.bounds is not None:
             for record, failure in out_of_bounds(decoded, lon, lat, self.bounds).items():
                 failures.setdefault(record, failure)
@@ -154,17 +152,17 @@ def in_wgs84(decoded: Decoded) -> tuple[F64, F64]:
 def with_positions(batch: Batch, lon: F64, lat: F64) -> Batch:
     if lon is batch.numbers("lon") and lat is batch.numbers("lat"):
         return batch
-    return replace(batch, columns={**batch.columns, "lon": Numbers(lon), "lat": Numbers(lat)})
+    return replace(batch, columns=batch.columns.with_ready({"lon": Numbers(lon), "lat": Numbers(lat)}))
 
 
-def unregistered(batch: Batch, known: Sequence[Registered | None], field: str) -> dict[int, DecodeFailure]:
+def unregistered(decoded: Decoded, known: Sequence[Registered | None], field: str) -> dict[int, DecodeFailure]:
     strange = np.array([entry is None for entry in known])
-    seen = batch.seen_record[strange[batch.seen_source.codes]]
+    records = np.flatnonzero(strange[decoded.source.codes] & ~decoded.failed)
     what = "segment" if field == "segment_id" else "device"
     detail = f"expected a {what} of the registry, found another"
     return {
         record: DecodeFailure(record, STAGE, DeadReason.UNREGISTERED_SENSOR, f"$.{field}", detail)
-        for record in seen.tolist()
+        for record in records.tolist()
     }
 
 
@@ -174,20 +172,21 @@ def areas_by_key(batch: Batch, keys: Sequence[bytes | None]) -> Texts:
     return of_record.take(batch.record)
 
 
-def areas_by_registry(batch: Batch, known: Sequence[Registered | None], keys: Sequence[bytes | None]) -> Texts:
+def areas_by_registry(decoded: Decoded, known: Sequence[Registered | None], keys: Sequence[bytes | None]) -> Texts:
+    batch, codes = decoded.batch, decoded.source.codes[decoded.batch.record]
     areas = Texts.encode([None if entry is None else entry.area for entry in known])
-    by_source = areas.take(batch.source.codes)
+    by_source = areas.take(codes)
     if None not in known:
         return by_source
     by_key = areas_by_key(batch, keys)
     lookup = dict(by_source.lookup)
     codes_of_keys = [lookup.setdefault(word, len(lookup)) for word in by_key.words]
     renumbered = np.array([*codes_of_keys, -1], dtype=np.int32)[by_key.codes]
-    registered = np.array([entry is not None for entry in known])[batch.source.codes]
+    registered = np.array([entry is not None for entry in known])[codes]
     return Texts(np.where(registered, by_source.codes, renumbered).astype(np.int32), tuple(lookup), lookup)
 
 
-def filled(batch: Batch, known: Sequence[Registered | None], lon: F64, lat: F64) -> tuple[F64, F64]:
+def filled(decoded: Decoded, known: Sequence[Registered | None], lon: F64, lat: F64) -> tuple[F64, F64]:
     """Where a row has no position, that of its sensor or segment."""
     missing = np.isnan(lon)
     if not missing.any():
@@ -195,7 +194,7 @@ def filled(batch: Batch, known: Sequence[Registered | None], lon: F64, lat: F64)
     nowhere = float("nan")
     lons = np.array([nowhere if entry is None else entry.lon for entry in known])
     lats = np.array([nowhere if entry is None else entry.lat for entry in known])
-    codes = batch.source.codes
+    codes = decoded.source.codes[decoded.batch.record]
     return np.where(missing, lons[codes], lon), np.where(missing, lats[codes], lat)
 
 

@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from models.columns import F64, I64, Batch, Column, Flags, Mask, Mixed, Numbers, Texts
+from models.columns import F64, I64, Batch, Column, Columns, Flags, Mask, Mixed, Numbers, Texts
 from models.faults import FUTURE_US, MAX_ID, is_id
 from models.gather import Gathered, Nulls, Values
 from models.observations import CRS_NAMES, IDS, NOT_NEGATIVE, PERCENT
@@ -128,11 +128,10 @@ class Building:
         row_head = self.gathered.row_head
         seen = self.at.astype(np.int32)
         record = seen if row_head is None else seen[row_head]
-        source = cast(Texts, columns[self.stream.source])
         time_us = self.time_us if row_head is None or not self.tracks else self.time_us[row_head]
         if self.tracks:
-            return Batch(self.topic, time_us, record, source, columns, self.time_us, seen, self.source, masks)
-        return Batch(self.topic, time_us, record, source, columns, time_us, record, source, masks)
+            return Batch(self.topic, time_us, record, Columns(columns), self.time_us, seen, masks)
+        return Batch(self.topic, time_us, record, Columns(columns), time_us, record, masks)
 
     def _values(self, name: str, by_row: bool) -> Values:
         if name != "colour":
@@ -245,11 +244,17 @@ class Building:
         return times
 
     def crs(self) -> Texts:
+        return self._by_record(self._crs)
+
+    def sources(self) -> Texts:
+        return self._by_record(self.source)
+
+    def _by_record(self, of_read: Texts) -> Texts:
         if len(self.at) == self.records:
-            return self._crs
+            return of_read
         codes = np.full(self.records, -1, dtype=np.int32)
-        codes[self.at] = self._crs.codes
-        return Texts(codes, self._crs.words, self._crs.lookup)
+        codes[self.at] = of_read.codes
+        return Texts(codes, of_read.words, of_read.lookup)
 
     def columnar(self) -> Mask:
         columnar = np.zeros(self.records, dtype=np.bool_)

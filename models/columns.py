@@ -184,6 +184,10 @@ class Columns(dict[str, Column]):
         taken = {name: column.take(rows) for name, column in self.items()}
         return Columns(taken, None if self.build is None else lambda name: self[name].take(rows))
 
+    def with_ready(self, ready: Mapping[str, Column]) -> Columns:
+        """The same with these in place of its own."""
+        return Columns({**self, **ready}, None if self.build is None else self.__getitem__)
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -191,19 +195,18 @@ class Batch:
 
     time_us     event time of each row, microseconds UTC
     record      for each row, the index of its record (of the list that was decoded)
-    source      the sensor, device, segment or vehicle of each row
     columns     every field of the stream's schema by name (`models.streams`), one entry a row
-    seen_*      one entry a sighting: which source vouched for which moment (a frame, a reading), rows or not
+    seen_*      one entry a sighting: which record vouched for which moment (a frame, a reading), rows or not
+
+    Which sensor, device, segment or vehicle it is, a record says once: `models.decode` has it a record.
     """
 
     topic: str
     time_us: I64
     record: I32
-    source: Texts
-    columns: dict[str, Column]
+    columns: Columns
     seen_time_us: I64
     seen_record: I32
-    seen_source: Texts
     masks: dict[str, tuple[str | None, ...]] = field(default_factory=dict)
     """For tokenised fields, the mask of each word of the column's dictionary: never the clear value."""
 
@@ -221,8 +224,7 @@ class Batch:
             self,
             time_us=self.time_us[rows],
             record=self.record[rows],
-            source=self.source.take(rows),
-            columns={name: column.take(rows) for name, column in self.columns.items()},
+            columns=self.columns.take(rows),
         )
 
     def without_records(self, dropped: Mask) -> Batch:
@@ -233,5 +235,4 @@ class Batch:
             kept,
             seen_time_us=self.seen_time_us[seen],
             seen_record=self.seen_record[seen],
-            seen_source=self.seen_source.take(seen),
         )

@@ -46,6 +46,7 @@ COUNTED_RECORDS = 16  # records of one call whose unknown fields are counted exa
 class Decoded(NamedTuple):
     """What a list of records says. The batch has no rows and no sightings of failed records.
 
+    source          a record: the sensor, device, segment or vehicle that it is of; what a failed one says means nothing
     natural_keys    a record: what makes it a duplicate of another on its topic; None where failed
     record_time_us  a record: its greatest event time; 0 where failed
     failures        in order of records, one for each that failed
@@ -55,6 +56,7 @@ class Decoded(NamedTuple):
     """
 
     batch: Batch
+    source: Texts
     natural_keys: list[bytes | None]
     record_time_us: I64
     failures: list[DecodeFailure]
@@ -109,8 +111,9 @@ class Decoder:
                 keys[record] = None
                 failures.append(self._failure(topic, record, values[record], int(arrival_us[record])))
         return Decoded(
-            batch, keys, record_time_us, failures, failed, read.unknown_fields, building.crs(), building.columnar()
-        )
+            batch, building.sources(), keys, record_time_us, failures, failed, read.unknown_fields, building.crs(),
+            building.columnar(),
+        )  # fmt: skip
 
     def decode_feedback(self, record: RawRecord, number: int = 0) -> Feedback | DecodeFailure:
         """A record of `dispatch.feedback`; `number` is its index in the caller's list, for the failure.

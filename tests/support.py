@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from models.columns import Batch, Column, Flags, Mixed, Numbers, Scalar, Texts
+from models.columns import Batch, Column, Columns, Flags, Mixed, Numbers, Scalar, Texts
 from models.streams import STREAMS
 
 ARRIVAL_MS = 1_772_406_700_000  # 2026-03-02T07:11:40+08:00, after every stamp of the contract's samples
@@ -38,8 +38,7 @@ def batch_of(topic: str, rows: Sequence[Mapping[str, Scalar]]) -> Batch:
     columns = {name: column_of(field.kind, [row.get(name) for row in rows]) for name, field in stream.fields.items()}
     times = np.array([int(row.get("time_us") or 0) for row in rows], dtype=np.int64)
     number = np.arange(len(rows), dtype=np.int32)
-    source = Texts.encode([str(row.get(stream.source)) for row in rows])
-    return Batch(topic, times, number, source, columns, times, number, source)
+    return Batch(topic, times, number, Columns(columns), times, number)
 
 
 def column_of(kind: str, values: Sequence[Scalar]) -> Column:

@@ -162,7 +162,7 @@ class Keeper:
             crs = decoded.crs.at(record)
             if crs is not None:
                 lon[row : row + 1], lat[row : row + 1] = to_wgs84(crs, lon[row : row + 1], lat[row : row + 1])
-            vehicle_id, time_us = str(batch.source.at(row)), int(batch.time_us[row])
+            vehicle_id, time_us = str(decoded.source.at(record)), int(batch.time_us[row])
             if not abs(lat[row]) <= GEO_LAT_DEG:
                 continue
             more = {name: scalar(batch.columns[name], row) for name in SHOWN_OF_UNIT}

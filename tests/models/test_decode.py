@@ -37,7 +37,11 @@ def rows(decoded: Decoded) -> list[dict[str, Any]]:
     """Each row as a mapping, nulls left out, with its record and time."""
     batch = decoded.batch
     return [
-        {"record": int(batch.record[i]), "time_us": int(batch.time_us[i]), "source": batch.source.at(i)}
+        {
+            "record": int(batch.record[i]),
+            "time_us": int(batch.time_us[i]),
+            "source": decoded.source.at(int(batch.record[i])),
+        }
         | {name: value for name, column in batch.columns.items() if (value := scalar(column, i)) is not None}
         for i in range(len(batch))
     ]
@@ -132,7 +136,7 @@ def test_a_frame_without_objects_is_seen_and_empty(body: dict[str, Any]) -> None
     assert len(decoded.batch) == 0
     assert decoded.batch.seen_record.tolist() == [0]
     assert decoded.batch.seen_time_us.tolist() == [FRAME_US]
-    assert decoded.batch.seen_source.at(0) == "c-1"
+    assert decoded.source.at(0) == "c-1"
     assert decoded.record_time_us.tolist() == [FRAME_US]
 
 
@@ -148,7 +152,7 @@ def test_a_traffic_measurement() -> None:
     decoded = decode("traffic.measurements", SAMPLES["traffic.measurements"])
     (row,) = rows(decoded)
     assert row["source"] == "loop-7"  # the field, beside the batch's own source
-    assert decoded.batch.source.at(0) == "danghu-rd-01"
+    assert decoded.source.at(0) == "danghu-rd-01"
     assert (row["speed_kmh"], row["flow_vph"], row["occupancy_pct"], row["sample_size"]) == (31.5, 720, 14.2, 12)
     assert (row["period_s"], row["lane"]) == (60, 1)
     assert decoded.natural_keys == [f"danghu-rd-01\x1floop-7\x1f1.0\x1f{1772406660000000}".encode()]
@@ -346,7 +350,7 @@ def test_64_levels_are_good_and_brackets_in_texts_do_not_count() -> None:
 
 def test_the_last_of_repeated_keys_wins() -> None:
     decoded = decode(T, b'{"sensor_id":"a","sensor_id":"b","frame_time":1,"objects":[]}')
-    assert decoded.batch.seen_source.at(0) == "b"
+    assert decoded.source.at(0) == "b"
 
 
 def test_a_detail_never_quotes_what_could_be_personal() -> None:
