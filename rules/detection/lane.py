@@ -144,9 +144,9 @@ class Lane:
         anyhow = ~dropped[batch.record]
         usable = {n: anyhow if once else fresh for n, once in enumerate(self.at_once)}
         offsets = [r.offset for r in data]
-        hits = self.selector.hits(batch, placed.areas, usable, decoded.natural_keys, offsets) if self.rules else []
+        hits = self.selector.hits(batch, decoded.source, placed.areas, usable, decoded.natural_keys, offsets) if self.rules else []
         seen = (batch.seen_time_us > before[batch.seen_record]) & ~dropped[batch.seen_record]
-        self.coverage.see(batch.seen_source.take(seen), batch.seen_time_us[seen])
+        self.coverage.see(decoded.source.take(batch.seen_record[seen]), batch.seen_time_us[seen])
 
         taken = self._take(hits, offsets)
         self._settle(watermark_us)

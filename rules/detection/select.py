@@ -74,6 +74,7 @@ class Selector:
     def hits(
         self,
         batch: Batch,
+        sources: Texts,
         areas: Texts,
         usable: dict[int, Mask],
         natural_keys: Sequence[bytes | None],
@@ -87,7 +88,7 @@ class Selector:
         for number, rule in enumerate(self.rules):
             rows = rows_of[number]
             if len(rows):
-                found += self._rule_hits(number, rule, batch, areas, rows, inside, natural_keys, offsets)
+                found += self._rule_hits(number, rule, batch, sources, areas, rows, inside, natural_keys, offsets)
         return found
 
     def _rows(self, number: int, rule: Rule, batch: Batch, usable: Mask) -> I64:
@@ -113,6 +114,7 @@ class Selector:
         number: int,
         rule: Rule,
         batch: Batch,
+        sources: Texts,
         areas: Texts,
         rows: I64,
         inside: tuple[I64, I64] | None,
@@ -137,7 +139,7 @@ class Selector:
         if not rows_ok.all():
             rows, zone, entered = rows[rows_ok], zone[rows_ok], entered[rows_ok]
             variant, signal = variant[rows_ok], signal[rows_ok]
-        return self._build(number, rule, batch, areas, rows, zone, entered, variant, signal, natural_keys, offsets)
+        return self._build(number, rule, batch, sources, areas, rows, zone, entered, variant, signal, natural_keys, offsets)
 
     def _in_zones(self, f: ZoneFilter, batch: Batch, rows: I64, inside: tuple[I64, I64]) -> tuple[I64, I64, Mask]:
         """(row, zone) pairs of a rule: included zones, rows in no excluded one; whether the point is inside proper."""
@@ -192,6 +194,7 @@ class Selector:
         number: int,
         rule: Rule,
         batch: Batch,
+        sources: Texts,
         areas: Texts,
         rows: I64,
         zone: I64,
@@ -203,7 +206,7 @@ class Selector:
     ) -> list[Hit]:
         by = [_words(batch.columns[name], rows) for name in rule.by if name != "zone"]
         lon, lat, error = (batch.numbers(name)[rows].tolist() for name in ("lon", "lat", "error_m"))
-        source, area = _words(batch.source, rows), _words(areas, rows)
+        source, area = _words(sources.take(batch.record[rows]), np.arange(len(rows))), _words(areas, rows)
         value = self._values(rule, batch, rows)
         records = batch.record[rows].tolist()
         carried = self._carried(number, batch, rows)
