@@ -1,0 +1,265 @@
+"""The loops of a lane as machine code: deciding hits, and following what sources vouch for.
+
+Only imported where `models.compiling` says so. Without them the watches decide every hit and coverage is followed in
+Python; the answers are the same.
+"""
+
+from __future__ import annotations
+
+from math import cos, hypot, inf, radians
+
+import numba
+import numpy as np
+from numba import njit
+
+from geo.distance import EARTH_RADIUS_M, LOCAL_DEG
+from models.columns import I32, I64
+from rules.detection.rows import (
+    DWELL,
+    EVENT,
+    GONE,
+    HIT,
+    HOLD,
+    LIMITS,
+    NONE,
+    OPEN,
+    PENDING,
+    RUN,
+    WATCHED,
+    Rows,
+)
+
+HITS = numba.from_dtype(HIT)[::1]
+RUNS = numba.from_dtype(RUN)[::1]
+LIMIT_TABLE = numba.from_dtype(LIMITS)[:, ::1]
+INTS, LONGS = numba.int32[::1], numba.int64[::1]
+
+RUNS_USED, WAITING, DUE, DEFERRED, FOLLOWED = range(5)
+"""Places of the book: how many runs are in use, hits still waiting, decided, left to the watches, followed quietly."""
+
+OPENS = 1
+
+
+@njit(inline="always")
+def metres(lon_a: float, lat_a: float, lon_b: float, lat_b: float) -> float:
+    """geo.distance.distance_m, for two points in a city."""
+    dlon, dlat = lon_b - lon_a, lat_b - lat_a
+    if abs(dlon) <= LOCAL_DEG and abs(dlat) <= LOCAL_DEG:
+        at = radians((lat_a + lat_b) / 2)
+        per_lon = 111_412.84 * cos(at) - 93.5 * cos(3 * at) + 0.118 * cos(5 * at)
+        per_lat = 111_132.92 - 559.82 * cos(2 * at) + 1.175 * cos(4 * at) - 0.0023 * cos(6 * at)
+        return hypot(dlon * per_lon, dlat * per_lat)
+    a, b = radians(lat_a), radians(lat_b)
+    square = np.sin((b - a) / 2) ** 2 + cos(a) * cos(b) * np.sin(radians(dlon) / 2) ** 2
+    return 2 * EARTH_RADIUS_M * np.arcsin(min(1.0, np.sqrt(square))) if square == square else square
+
+
+@njit(inline="always")
+def key_hash(rule: int, k0: int, k1: int, k2: int, zone: int) -> int:
+    h = np.uint64(rule + 1) * np.uint64(0x9E3779B97F4A7C15)
+    h = (h ^ np.uint64(k0 + 1)) * np.uint64(0xC2B2AE3D27D4EB4F)
+    h = (h ^ (h >> np.uint64(29)) ^ np.uint64(k1 + 1)) * np.uint64(0x165667B19E3779F9)
+    h = (h ^ (h >> np.uint64(32)) ^ np.uint64(k2 + 1)) * np.uint64(0x9E3779B97F4A7C15)
+    h = (h ^ (h >> np.uint64(29)) ^ np.uint64(zone + 1)) * np.uint64(0xC2B2AE3D27D4EB4F)
+    return np.int64((h ^ (h >> np.uint64(32))) & np.uint64(0x7FFFFFFF))
+
+
+@njit(inline="always")
+def find(runs: Rows, table: I32, rule: int, k0: int, k1: int, k2: int, zone: int) -> tuple[int, int]:
+    """The run of a key (NONE: there is none), and its place in the table or the one where it belongs."""
+    mask = len(table) - 1
+    place = key_hash(rule, k0, k1, k2, zone) & mask
+    while True:
+        slot = table[place]
+        if slot < 0:
+            return NONE, place
+        run = runs[slot]
+        if run.k0 == k0 and run.k1 == k1 and run.slot_zone == zone and run.rule == rule and run.k2 == k2:
+            return slot, place
+        place = (place + 1) & mask
+
+
+@njit(numba.void(RUNS, numba.int64, INTS), cache=True, nogil=True)
+def index_runs(runs: Rows, count: int, table: I32) -> None:
+    """Fill an empty table."""
+    table[:] = NONE
+    for slot in range(count):
+        run = runs[slot]
+        _, place = find(runs, table, run.rule, run.k0, run.k1, run.k2, run.slot_zone)
+        table[place] = slot
+
+
+@njit(inline="always")
+def before(due: Rows, a: int, b: int) -> bool:
+    """Event time first, then content: never arrival."""
+    x, y = due[a], due[b]
+    if x.time_us != y.time_us:
+        return x.time_us < y.time_us
+    if x.print_a != y.print_a:
+        return x.print_a < y.print_a
+    if x.print_b != y.print_b:
+        return x.print_b < y.print_b
+    return x.ordinal < y.ordinal
+
+
+@njit(inline="always")
+def sort(due: Rows, count: int, order: I32, spare: I32) -> I32:
+    """Indexes in order, by merging; what is in order already is only looked at."""
+    for i in range(count):
+        order[i] = i
+    width = 1
+    while width < count:
+        for low in range(0, count - width, 2 * width):
+            middle, high = low + width, min(low + 2 * width, count)
+            if not before(due, order[middle], order[middle - 1]):
+                continue
+            spare[low:middle] = order[low:middle]
+            left, right, at = low, middle, low
+            while left < middle and right < high:
+                if before(due, order[right], spare[left]):
+                    order[at] = order[right]
+                    right += 1
+                else:
+                    order[at] = spare[left]
+                    left += 1
+                at += 1
+            while left < middle:
+                order[at] = spare[left]
+                left, at = left + 1, at + 1
+        width *= 2
+    return order
+
+
+@njit(inline="always")
+def begin(runs: Rows, slot: int, hit: Rows, slot_zone: int, state: int) -> None:
+    run = runs[slot]
+    run.since_us = run.last_us = hit.time_us
+    run.anchor_lon, run.anchor_lat, run.first_offset = hit.lon, hit.lat, hit.offset
+    run.rule, run.k0, run.k1, run.k2, run.slot_zone = hit.rule, hit.k0, hit.k1, hit.k2, slot_zone
+    run.zone, run.source, run.area, run.variant = hit.zone, hit.source, hit.area, hit.variant
+    run.points, run.batch, run.row, run.state = 1, NONE, NONE, state
+
+
+@njit(
+    numba.void(HITS, numba.int64, HITS, INTS, INTS, LIMIT_TABLE, RUNS, INTS, LONGS, INTS, INTS, INTS),
+    cache=True,
+    nogil=True,
+)
+def decide(
+    waiting: Rows,
+    watermark_us: int,
+    due: Rows,
+    order: I32,
+    spare: I32,
+    limits: Rows,
+    runs: Rows,
+    table: I32,
+    book: I64,
+    deferred: I32,
+    deferred_run: I32,
+    followed: I32,
+) -> None:
+    """Take the hits up to the watermark out of `waiting` and decide, in event-time order, those that raise nothing.
+
+    `deferred` gets the hits (of `due`) that a watch has to see, with the run of each; `followed` the runs of open
+    conditions that went on. There is room for all: runs for as many as wait, the table at most half full.
+    """
+    count = left = 0
+    for i in range(book[WAITING]):
+        if waiting[i].time_us <= watermark_us:
+            due[count] = waiting[i]
+            count += 1
+        else:
+            if left != i:
+                waiting[left] = waiting[i]
+            left += 1
+    book[WAITING], book[DUE] = left, count
+    sort(due, count, order, spare)
+    used, later, quiet = book[RUNS_USED], 0, 0
+    for n in range(count):
+        at = order[n]
+        hit = due[at]
+        limit = limits[hit.rule, hit.variant]
+        if limit.kind == EVENT:
+            deferred[later], deferred_run[later] = at, NONE
+            later += 1
+            continue
+        slot_zone = hit.zone if limit.by_zone else NONE
+        slot, place = find(runs, table, hit.rule, hit.k0, hit.k1, hit.k2, slot_zone)
+        if slot == NONE or runs[slot].state == GONE:
+            if not hit.inside or (limit.kind == HOLD and hit.signal != OPENS):
+                continue
+            if slot == NONE:
+                slot = used
+                used += 1
+                table[place] = slot
+            begin(runs, slot, hit, slot_zone, PENDING)
+            if limit.kind == DWELL:
+                continue
+            runs[slot].state = WATCHED
+        run = runs[slot]
+        if run.state == PENDING:
+            moved = limit.max_move_m != inf and not (
+                metres(run.anchor_lon, run.anchor_lat, hit.lon, hit.lat) <= limit.max_move_m
+            )
+            if hit.time_us - run.last_us > limit.max_gap_us or moved:
+                if hit.inside:
+                    begin(runs, slot, hit, slot_zone, PENDING)
+                else:
+                    run.state = GONE
+                continue
+            if hit.time_us < run.since_us + limit.raise_after_us or run.points + 1 < limit.min_points:
+                run.last_us, run.source, run.variant = hit.time_us, hit.source, hit.variant
+                run.points += 1
+                continue
+        elif (
+            run.state == OPEN
+            and hit.time_us <= run.quiet_until_us
+            and hit.source == run.source
+            and hit.variant == run.variant
+            and hit.time_us - run.last_us < limit.absent_us
+        ):
+            if limit.max_move_m == inf or (
+                metres(run.anchor_lon, run.anchor_lat, hit.lon, hit.lat) <= limit.max_move_m
+            ):
+                run.last_us, run.batch, run.row = hit.time_us, hit.batch, hit.row
+                run.points += 1
+                followed[quiet] = slot
+                quiet += 1
+            continue
+        run.state = WATCHED
+        deferred[later], deferred_run[later] = at, slot
+        later += 1
+    book[RUNS_USED], book[DEFERRED], book[FOLLOWED] = used, later, quiet
+
+
+@njit(numba.types.UniTuple(numba.int64, 2)(INTS, LONGS, LONGS, LONGS, LONGS, INTS, LONGS, LONGS, INTS), cache=True, nogil=True)
+def see(
+    source: I32,
+    time_us: I64,
+    reach_us: I64,
+    start_us: I64,
+    end_us: I64,
+    closed: I32,
+    closed_start_us: I64,
+    closed_end_us: I64,
+    early: I32,
+) -> tuple[int, int]:
+    """Let sightings lengthen the newest span of their source, or begin a new one.
+
+    Spans that a new one follows are handed out as `closed`; sightings before the newest span as `early`, untouched.
+    """
+    shut = back = 0
+    for i in range(len(source)):
+        s, at = source[i], time_us[i]
+        if at > end_us[s]:
+            if end_us[s] > start_us[s]:
+                closed[shut], closed_start_us[shut], closed_end_us[shut] = s, start_us[s], end_us[s]
+                shut += 1
+            start_us[s], end_us[s] = at, at + reach_us[s]
+        elif at >= start_us[s]:
+            end_us[s] = max(end_us[s], at + reach_us[s])
+        else:
+            early[back] = i
+            back += 1
+    return shut, back

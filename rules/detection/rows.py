@@ -1,0 +1,98 @@
+"""What a lane keeps in arrays: hits that wait for the watermark, runs of matches that are not raised yet, limits.
+
+A row of each is a record of numbers. Texts are ids of the lane's words, sources ids of its sources, zones numbers of
+the atlas; a batch is named by its number on the lane.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.void]
+
+NONE = -1
+MOST_KEY_FIELDS = 3
+"""Fields of a key that have a place of their own in a row. A rule `by` more has the rest joined in the last."""
+
+HIT = np.dtype(
+    [
+        ("time_us", "i8"),
+        ("print_a", "u8"),  # what the record is, with print_b: see models.prints
+        ("print_b", "u8"),
+        ("offset", "i8"),
+        ("lon", "f8"),
+        ("lat", "f8"),
+        ("ordinal", "i4"),  # orders rows of one record
+        ("rule", "i4"),
+        ("k0", "i4"),
+        ("k1", "i4"),
+        ("k2", "i4"),
+        ("zone", "i4"),
+        ("source", "i4"),
+        ("area", "i4"),
+        ("batch", "i4"),
+        ("row", "i4"),
+        ("variant", "i2"),
+        ("inside", "i1"),
+        ("signal", "i1"),
+    ],
+    align=True,
+)
+"""One observation that passed a rule's stateless part."""
+
+RUN = np.dtype(
+    [
+        ("since_us", "i8"),
+        ("last_us", "i8"),
+        ("quiet_until_us", "i8"),  # an open one: up to here a match changes nothing but what it was last seen as
+        ("anchor_lon", "f8"),
+        ("anchor_lat", "f8"),
+        ("first_offset", "i8"),
+        ("rule", "i4"),
+        ("k0", "i4"),
+        ("k1", "i4"),
+        ("k2", "i4"),
+        ("slot_zone", "i4"),  # NONE where the rule is not by zone
+        ("zone", "i4"),
+        ("source", "i4"),
+        ("area", "i4"),
+        ("points", "i4"),
+        ("batch", "i4"),  # of an open one: where the newest match stands; NONE when it is known
+        ("row", "i4"),
+        ("variant", "i2"),
+        ("state", "i1"),
+    ],
+    align=True,
+)
+"""A condition of one rule for one key and zone, before it is raised. Once it is, a Condition has it and the run only
+takes in what changes nothing."""
+
+GONE, PENDING, OPEN, WATCHED = range(4)
+"""Gone: forgotten, its place is free. Pending: here. Open: a Condition, that follows plain matches from here. Watched: a
+Condition that sees every match itself."""
+
+DWELL, HOLD, EVENT = range(3)
+
+LIMITS = np.dtype(
+    [
+        ("raise_after_us", "i8"),
+        ("max_move_m", "f8"),
+        ("max_gap_us", "i8"),
+        ("absent_us", "i8"),  # a match that comes sooner finds the condition still there
+        ("min_points", "i4"),
+        ("kind", "i4"),
+        ("by_zone", "i4"),
+    ],
+    align=True,
+)
+"""What the loop needs to know of a variant of a rule; a row a rule, a column a variant, the base last."""
+
+
+def grown(rows: npt.NDArray[Any], count: int, room: int) -> npt.NDArray[Any]:
+    """An array with so much room whose first `count` entries are these."""
+    wider = np.empty(room, dtype=rows.dtype)
+    wider[:count] = rows[:count]
+    return wider
