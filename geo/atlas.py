@@ -7,7 +7,7 @@ area each row belongs to.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import cos, radians
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from geo.crs import to_wgs84
 from geo.index import ZoneIndex
 from geo.registry import Device, Registry, Segment
 from geo.zones import AREA_KIND, Zone
-from models.columns import F64, I64, Batch, Mask, Numbers, Texts
+from models.columns import F64, I64, Batch, Mask, Texts
 from models.decode import Decoded
 from models.observations import DeadReason, DecodeFailure
 from models.streams import STREAMS
@@ -84,7 +84,7 @@ class Atlas:
         lon, lat = in_wgs84(decoded)
         failures: dict[int, DecodeFailure] = {}
         areas: Texts
-        find = self._register(batch.topic)
+        find = self.register(batch.topic)
         if find is None:
             areas = self._areas_by_place(lon, lat) if stream.desk else areas_by_key(batch, keys)
         else:
@@ -97,7 +97,8 @@ class Atlas:
         if self.bounds is not None:
             for record, failure in out_of_bounds(decoded, lon, lat, self.bounds).items():
                 failures.setdefault(record, failure)
-        batch = with_positions(batch, lon, lat)
+        if lon is not batch.numbers("lon") or lat is not batch.numbers("lat"):
+            batch = batch.placed(lon, lat)
         if not failures:
             return Placed(batch, areas, [], decoded.failed)
         here = np.zeros(len(decoded.failed), dtype=np.bool_)
@@ -109,7 +110,8 @@ class Atlas:
             decoded.failed | here,
         )
 
-    def _register(self, topic: str) -> Callable[[str], Registered | None] | None:
+    def register(self, topic: str) -> Callable[[str], Registered | None] | None:
+        """How to find what a source of a topic is registered as; None where any source is believed."""
         if self.registry is None or STREAMS[topic].desk:
             return None
         return self.registry.segments.get if topic == "traffic.measurements" else self.registry.devices.get
@@ -147,12 +149,6 @@ def in_wgs84(decoded: Decoded) -> tuple[F64, F64]:
                 continue
             lon[rows], lat[rows] = to_wgs84(word, lon[rows], lat[rows])
     return lon, lat
-
-
-def with_positions(batch: Batch, lon: F64, lat: F64) -> Batch:
-    if lon is batch.numbers("lon") and lat is batch.numbers("lat"):
-        return batch
-    return replace(batch, columns=batch.columns.with_ready({"lon": Numbers(lon), "lat": Numbers(lat)}))
 
 
 def unregistered(decoded: Decoded, known: Sequence[Registered | None], field: str) -> dict[int, DecodeFailure]:

@@ -184,6 +184,10 @@ class Columns(dict[str, Column]):
         taken = {name: column.take(rows) for name, column in self.items()}
         return Columns(taken, None if self.build is None else lambda name: self[name].take(rows))
 
+    def spans_of(self, name: str) -> Spans | None:
+        """The pieces of a text's buffer, where that is how it came."""
+        return None
+
     def with_ready(self, ready: Mapping[str, Column]) -> Columns:
         """The same with these in place of its own."""
         return Columns({**self, **ready}, None if self.build is None else self.__getitem__)
@@ -236,3 +240,11 @@ class Batch:
             seen_time_us=self.seen_time_us[seen],
             seen_record=self.seen_record[seen],
         )
+
+    def placed(self, lon: F64, lat: F64) -> Batch:
+        """The same rows elsewhere."""
+        return replace(self, columns=self.columns.with_ready({"lon": Numbers(lon), "lat": Numbers(lat)}))
+
+    def renumbered(self, records: I32) -> Batch:
+        """The same with the numbers that its records have in a longer list."""
+        return replace(self, record=records[self.record], seen_record=records[self.seen_record])

@@ -27,11 +27,17 @@ def natural_keys(building: Building, records: Sequence[RawRecord]) -> list[bytes
             keys[record] = key
     for number, record in enumerate(records):
         if record.headers:
-            sent = dict(record.headers)
-            source, identity = sent.get("ce_source"), sent.get("ce_id")
-            if source and identity:
-                keys[number] = b"ce\x1f%d\x1f%b%b" % (len(source), source, identity)
+            keys[number] = sent_key(record.headers) or keys[number]
     return keys
+
+
+def sent_key(headers: Sequence[tuple[str, bytes]]) -> bytes | None:
+    """Of a record's CloudEvents source and id; None where one is missing."""
+    if not headers:
+        return None
+    sent = dict(headers)
+    source, identity = sent.get("ce_source"), sent.get("ce_id")
+    return b"ce\x1f%d\x1f%b%b" % (len(source), source, identity) if source and identity else None
 
 
 def own_keys(building: Building, records: Sequence[RawRecord]) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -10,16 +10,17 @@ BASE = -1
 """The variant no override changes. It is the last, and called so by a snapshot whatever overrides come and go."""
 
 
-class Hit(msgspec.Struct, array_like=True):
-    """One observation that passed a rule's stateless part. `signal`: 1 opens, -1 closes, 0 neither (holds only)."""
+class Hit(NamedTuple):
+    """One observation that passed a rule's stateless part, for a watch. `signal`: 1 opens, -1 closes, 0 neither (holds
+    only). `run`: its place among the lane's runs, -1 where it has none."""
 
     time_us: int
     rule: int
     key: tuple[str, ...]
     zone: str
-    natural_key: bytes
+    print_: tuple[int, int]
     ordinal: int
-    source: str
+    source: int
     area: str
     offset: int
     variant: int
@@ -30,16 +31,18 @@ class Hit(msgspec.Struct, array_like=True):
     error_m: float | None
     value: float | bool | str | None
     attributes: dict[str, Any]
+    run: int = -1
 
     @property
-    def order(self) -> tuple[int, int, tuple[str, ...], str, bytes, int]:
+    def order(self) -> tuple[int, int, tuple[str, ...], str, tuple[int, int], int]:
         """Event time first, then content: never arrival."""
-        return self.time_us, self.rule, self.key, self.zone, self.natural_key, self.ordinal
+        return self[:6]
 
 
 class Condition(msgspec.Struct, array_like=True):
     """What a watch remembers of one key (and zone).
 
+    source        its number on the lane
     since_us      when the run of matches began
     last_us       the newest match
     opened_us     when the rule's condition was raised; None while pending
@@ -48,11 +51,12 @@ class Condition(msgspec.Struct, array_like=True):
     still_us      when the next `still` is due
     wake_us       when the lane looks at it next
     unknown       the source has stopped vouching
+    run           its place among the lane's runs, -1 where it has none; of this process alone
     """
 
     key: tuple[str, ...]
     zone: str
-    source: str
+    source: int
     area: str
     since_us: int
     last_us: int
@@ -74,6 +78,7 @@ class Condition(msgspec.Struct, array_like=True):
     attributes: dict[str, Any] = {}
     evidence: list[int] = []
     times: list[int] = []
+    run: int = -1
 
     @classmethod
     def begin(cls, hit: Hit) -> Condition:

@@ -14,6 +14,7 @@ import msgspec
 
 from geo.atlas import Atlas
 from models.columns import RawRecord
+from models.compiling import compiled_wanted
 from models.decode import Decoder
 from models.detections import Detection
 from models.streams import DETECTOR_TOPICS
@@ -31,7 +32,7 @@ class DetectorState(msgspec.Struct):
     lanes: dict[str, LaneState]
 
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class StateMismatch(Exception):
@@ -41,7 +42,8 @@ class StateMismatch(Exception):
 class Detector:
     """The Detector of one partition of every Detector topic.
 
-    `lateness`: by topic as the rules say, else the stream's own. Times microseconds UTC.
+    `lateness`: by topic as the rules say, else the stream's own. Times microseconds UTC. `compiled`: whether loops run as
+    machine code, where nothing else is said as `models.compiling` finds it; what is told is the same.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class Detector:
         partition: int,
         zone: tzinfo,
         accept_unregistered: bool = False,
+        compiled: bool | None = None,
     ) -> None:
+        compiled = compiled_wanted() if compiled is None else compiled
         self.partition = partition
         self.lanes = {
             topic: Lane(
@@ -65,6 +69,7 @@ class Detector:
                 lateness_us=bundle.lateness_of(topic),
                 accept_unregistered=accept_unregistered,
                 format_time=partial(format_time, zone=zone),
+                compiled=compiled,
             )
             for topic in DETECTOR_TOPICS
         }

@@ -17,7 +17,7 @@ from geo.distance import distance_m
 from models.times import SECOND_US
 from rules.detection.condition import Condition, Hit
 from rules.detection.watch import Watch
-from rules.language.model import Dwell
+from rules.language.model import Dwell, Variant
 
 ABSENT_FOR_US = 60 * SECOND_US
 """Where a rule states no `close.absent_for`."""
@@ -25,8 +25,7 @@ ABSENT_FOR_US = 60 * SECOND_US
 
 class DwellWatch(Watch):
     @cached_property
-    def longest_gap_us(self) -> int:
-        """After which no match could go on with a run, whatever override it falls under."""
+    def forgotten_after_us(self) -> int:
         return max(self.limits(n).max_gap_us for n in range(len(self.rule.variants)))
 
     def observe(self, hit: Hit) -> None:
@@ -38,7 +37,7 @@ class DwellWatch(Watch):
                 condition = None
         if condition is None:
             if hit.inside:
-                self.keep(Condition.begin(hit), hit.time_us + self.longest_gap_us)
+                self.keep(Condition.begin(hit), hit.time_us + self.forgotten_after_us)
         elif condition.opened_us is None:
             self.lengthen(condition, hit)
         elif self.in_place(condition, hit):
@@ -52,7 +51,7 @@ class DwellWatch(Watch):
         if hit.time_us - condition.last_us > limits.max_gap_us or not self.in_place(condition, hit):
             self.drop(condition)
             if hit.inside:
-                self.keep(Condition.begin(hit), hit.time_us + self.longest_gap_us)
+                self.keep(Condition.begin(hit), hit.time_us + self.forgotten_after_us)
             return
         self.follow(condition, hit)
         raised_us = self.raised_at(condition, limits.for_us)
@@ -73,11 +72,15 @@ class DwellWatch(Watch):
         assert isinstance(detect, Dwell)
         return detect
 
+    @staticmethod
+    def absent_us(variant: Variant) -> int:
+        return variant.close.absent_for_us if variant.close.absent_for_us is not None else ABSENT_FOR_US
+
     def gone_at(self, condition: Condition) -> int | None:
         """The moment the absence since the last match is long enough and watched enough; None if it isn't yet."""
-        close = self.variant(condition).close
-        absent_us = close.absent_for_us if close.absent_for_us is not None else ABSENT_FOR_US
-        watched = self.lane.coverage.reached(condition.source, condition.last_us, round(absent_us * close.min_coverage))
+        variant = self.variant(condition)
+        absent_us, share = self.absent_us(variant), variant.close.min_coverage
+        watched = self.lane.coverage.reached(condition.source, condition.last_us, round(absent_us * share))
         return None if watched is None else max(watched, condition.last_us + absent_us)
 
     def upcoming(self, condition: Condition, now_us: int) -> int:
@@ -86,7 +89,7 @@ class DwellWatch(Watch):
 
     def awake(self, condition: Condition, now_us: int) -> None:
         if condition.opened_us is None:
-            due_us = condition.last_us + self.longest_gap_us
+            due_us = condition.last_us + self.forgotten_after_us
             if due_us <= now_us:
                 self.drop(condition)
             else:

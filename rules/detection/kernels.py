@@ -233,7 +233,11 @@ def decide(
     book[RUNS_USED], book[DEFERRED], book[FOLLOWED] = used, later, quiet
 
 
-@njit(numba.types.UniTuple(numba.int64, 2)(INTS, LONGS, LONGS, LONGS, LONGS, INTS, LONGS, LONGS, INTS), cache=True, nogil=True)
+@njit(
+    numba.types.UniTuple(numba.int64, 2)(INTS, LONGS, LONGS, LONGS, LONGS, INTS, LONGS, LONGS, INTS),
+    cache=True,
+    nogil=True,
+)
 def see(
     source: I32,
     time_us: I64,

@@ -2,37 +2,47 @@
 
 What depends on order waits here until the watermark passes and is then decided in event-time order, ties by content. So
 disorder within the lateness, the size of batches and doubled records change nothing.
+
+Where loops are compiled, `deciding` sees the hits first and decides those that raise nothing; the watches see the rest.
+Without, they see all. What is told is the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from geo.atlas import Atlas
-from models.columns import I64, Mask, RawRecord
+from models.columns import I32, I64, Batch, Mask, RawRecord, Spans
 from models.decode import Decoder
 from models.detections import Detection
 from models.observations import DecodeFailure
+from models.seen import Seen
 from models.streams import STREAMS
-from models.ticks import tick_us
 from models.times import HOUR_US, MINUTE_US, SECOND_US
+from models.words import Words
+from rules.detection.arrival import Arrived, Door, Incoming, incoming
 from rules.detection.condition import BASE, Condition, Hit
 from rules.detection.coverage import Coverage
 from rules.detection.dwell import DwellWatch
 from rules.detection.event import EventWatch, decided_at_once
 from rules.detection.hold import HoldWatch
-from rules.detection.select import Selector
+from rules.detection.quiet import Quiet
+from rules.detection.rows import HIT, NONE, PENDING, RUN, Rows, plain_bytes
+from rules.detection.select import Cells, Fed, Selector
+from rules.detection.sources import Sources, SourcesState
 from rules.detection.watch import Watch
 from rules.language.model import Dwell, Hold, Rule
 
 DEDUPE_FOR_US = 2 * MINUTE_US
 """How long behind the watermark a doubled record is still known as one; older ones count as late."""
 FORGET_SOURCE_AFTER_US = 24 * HOUR_US
+FORGET_EVERY_US = MINUTE_US
+"""How often, in the time of the lane, it looks for what it can forget."""
 NEVER_US = -(1 << 62)
 
 REACH_OF_INTERVALS = 3
@@ -44,6 +54,8 @@ REACH_DEFAULT_US = {
     "sensor.readings": 15 * MINUTE_US,
 }
 """Where the registry states no interval."""
+SPARE_WORDS = 4096
+"""Words beyond twice those in use after which the others are forgotten."""
 
 
 class Late(NamedTuple):
@@ -65,13 +77,19 @@ class LaneOutcome(NamedTuple):
 
 
 class LaneState(msgspec.Struct, array_like=True):
-    """All a lane remembers. Conditions are kept by rule id and fingerprint, an edit of another moves nothing."""
+    """All a lane remembers. `rules` and `zones` name what rows mean by a number; conditions are kept by rule id and
+    fingerprint, an edit of another moves nothing. Rows are the bytes of HIT and RUN, of which only pending ones."""
 
     watermark_us: int
-    pending: list[tuple[str, Hit]]
+    rules: list[str]
+    zones: list[str]
+    words: tuple[bytes, bytes]
+    sources: SourcesState
+    waiting: bytes
+    carried: list[Cells]
+    runs: bytes
     conditions: dict[str, list[Condition]]
-    coverage: dict[str, tuple[list[int], list[int]]]
-    seen: dict[int, list[bytes]]
+    seen: bytes
 
 
 def rule_key(rule: Rule) -> str:
@@ -95,18 +113,32 @@ class Lane:
         lateness_us: int,
         accept_unregistered: bool,
         format_time: Callable[[int], str],
+        compiled: bool,
     ) -> None:
-        self.topic, self.partition, self.atlas, self.decoder = topic, partition, atlas, decoder
-        self.lateness_us, self.accept_unregistered, self.format_time = lateness_us, accept_unregistered, format_time
+        self.topic, self.partition, self.atlas = topic, partition, atlas
+        self.lateness_us, self.format_time = lateness_us, format_time
         self.rules = tuple(sorted(rules, key=lambda r: r.id))
-        self.selector = Selector(topic, self.rules, [zone.path for zone in atlas.zones], atlas.index)
-        self.coverage = Coverage(self._reach_us)
+        self.paths = [zone.path for zone in atlas.zones]
+        self.words = Words(compiled)
+        self.sources = Sources(atlas, topic, self._reach_us, compiled=compiled)
+        self.coverage: Coverage = self.sources.coverage
+        self.door = Door(
+            topic, atlas, decoder, self.sources, accept_unregistered=accept_unregistered, compiled=compiled
+        )
+        self.selector = Selector(topic, self.rules, self.paths, atlas.index)
         self.watches = [self._watch(rule, number) for number, rule in enumerate(self.rules)]
         self.at_once = [decided_at_once(rule) for rule in self.rules]
+        self.quiet = Quiet(self) if compiled else None
         self.watermark_us = NEVER_US
-        self.pending: list[tuple[tuple[Any, ...], Hit]] = []
+        self.looked_us = NEVER_US
+        self.waiting: list[Rows] = []
+        self.earliest_us = 1 << 62
+        self.batches: dict[int, Batch | list[Cells]] = {}
+        self.upto: list[tuple[int, int]] = []
+        self.next_batch = 0
+        self.words_kept = 0
         self.timers: list[tuple[int, int, tuple[str, ...], str]] = []
-        self.seen: dict[int, set[bytes]] = {}
+        self.seen = Seen(compiled)
         self.told: list[Detection] = []
 
     def _watch(self, rule: Rule, number: int) -> Watch:
@@ -127,86 +159,135 @@ class Lane:
 
     def feed(self, records: Sequence[RawRecord]) -> LaneOutcome:
         """Take records in log order; clock records among them count where they stand."""
-        ticks = {i: at for i, r in enumerate(records) if r.value is None and (at := tick_us(r)) is not None}
-        place = [i for i in range(len(records)) if i not in ticks] if ticks else range(len(records))
-        data = [records[i] for i in place] if ticks else records
-        decoded = self.decoder.decode(self.topic, data)
-        placed = self.atlas.place(decoded, [r.key for r in data], self.accept_unregistered)
-        failures = [*decoded.failures, *placed.failures]
-        failed = np.zeros(len(data), dtype=np.bool_)
-        failed[[f.record for f in failures]] = True
-        before, watermark_us = self._watermarks(len(records), place, decoded.record_time_us, failed, ticks)
-        late, doubled = self._bins(decoded.record_time_us, decoded.natural_keys, failed, before)
-        dropped = failed | doubled
-
-        batch = placed.batch
-        fresh = (batch.time_us > before[batch.record]) & ~dropped[batch.record]
-        anyhow = ~dropped[batch.record]
-        usable = {n: anyhow if once else fresh for n, once in enumerate(self.at_once)}
-        offsets = [r.offset for r in data]
-        hits = self.selector.hits(batch, decoded.source, placed.areas, usable, decoded.natural_keys, offsets) if self.rules else []
-        seen = (batch.seen_time_us > before[batch.seen_record]) & ~dropped[batch.seen_record]
-        self.coverage.see(decoded.source.take(batch.seen_record[seen]), batch.seen_time_us[seen])
-
-        taken = self._take(hits, offsets)
-        self._settle(watermark_us)
-        too_late = [
-            Late(int(place[i]), int(before[i] + self.lateness_us - decoded.record_time_us[i]))
-            for i in np.flatnonzero(late).tolist()
-            if offsets[i] not in taken
-        ]
-        dead = [f._replace(record=int(place[f.record])) for f in failures]
-        used = len(taken)
-        filtered = len(data) - len(dead) - int(doubled.sum()) - len(too_late) - used
-        late_rows = int((anyhow & ~fresh).sum())
-        return LaneOutcome(
-            self._told(), dead, too_late, used, filtered, int(doubled.sum()), late_rows, decoded.unknown_fields
+        fed = incoming(records)
+        arrived = self.door.open(fed)
+        before, watermark_us = self._watermarks(len(records), fed, arrived)
+        doubled = self.seen.add(
+            arrived.prints, arrived.time_us, (arrived.time_us > before - DEDUPE_FOR_US) & ~arrived.failed
         )
+        dropped = arrived.failed | doubled
+        used, late_rows = self._sift(fed, arrived, before, dropped)
+        self._settle(watermark_us)
+        late = (arrived.time_us <= before) & ~dropped & ~used
+        too_late = [
+            Late(fed.place[i], int(before[i] + self.lateness_us - arrived.time_us[i]))
+            for i in np.flatnonzero(late).tolist()
+        ]
+        dead = [f._replace(record=fed.place[f.record]) for f in sorted(arrived.failures, key=lambda f: f.record)]
+        count, doubles = int(np.count_nonzero(used)), int(np.count_nonzero(doubled))
+        filtered = len(fed.values) - len(dead) - doubles - len(too_late) - count
+        return LaneOutcome(self._told(), dead, too_late, count, filtered, doubles, late_rows, arrived.unknown_fields)
 
     def advance(self, to_us: int) -> list[Detection]:
         """The clock says `to_us`: a silent lane's watermark follows it, less the lateness."""
         self._settle(max(self.watermark_us, to_us - self.lateness_us))
         return self._told()
 
-    # bins
-
-    def _watermarks(
-        self, count: int, place: Sequence[int], time_us: I64, failed: Mask, ticks: dict[int, int]
-    ) -> tuple[I64, int]:
+    def _watermarks(self, count: int, fed: Incoming, arrived: Arrived) -> tuple[I64, int]:
         """The watermark each data record met on arrival, and the one after all of them."""
         lifts = np.full(count + 1, NEVER_US, dtype=np.int64)
         lifts[0] = self.watermark_us
-        at = np.asarray(place, dtype=np.int64)
-        lifts[at[~failed] + 1] = time_us[~failed] - self.lateness_us
-        for i, tick in ticks.items():
+        good = arrived.time_us - self.lateness_us
+        if arrived.failures:
+            good[arrived.failed] = NEVER_US
+        if not fed.ticks:
+            lifts[1:] = good
+            risen = np.maximum.accumulate(lifts)
+            return risen[:-1], int(risen[-1])
+        at = np.asarray(fed.place, dtype=np.int64)
+        lifts[at + 1] = good
+        for i, tick in fed.ticks.items():
             lifts[i + 1] = tick - self.lateness_us
         risen = np.maximum.accumulate(lifts)
         return risen[at], int(risen[-1])
 
-    def _bins(self, time_us: I64, keys: Sequence[bytes | None], failed: Mask, before: I64) -> tuple[Mask, Mask]:
-        """Which records are late and which are doubled (never both)."""
-        late, doubled = (time_us <= before) & ~failed, np.zeros(len(failed), dtype=np.bool_)
-        known = (time_us > before - DEDUPE_FOR_US) & ~failed
-        for i, (minute, key, may_be_known) in enumerate(
-            zip((time_us // MINUTE_US).tolist(), keys, known.tolist(), strict=True)
-        ):
-            if may_be_known and key is not None:
-                bucket = self.seen.get(minute)
-                if bucket is None:
-                    bucket = self.seen[minute] = set()
-                if key in bucket:
-                    doubled[i] = True
-                else:
-                    bucket.add(key)
-        return late & ~doubled, doubled
+    def _sift(self, fed: Incoming, arrived: Arrived, before: I64, dropped: Mask) -> tuple[Mask, int]:
+        """Find the hits among the rows: some are decided at once, the others wait. Gives which records were used, and
+        how many rows came late."""
+        used, late_rows = np.zeros(len(dropped), dtype=np.bool_), 0
+        of_records = Fed(fed.offsets, arrived.prints, arrived.sources)
+        for batch in arrived.batches:
+            fresh = batch.time_us > before[batch.record]
+            anyhow = np.ones(len(batch), dtype=np.bool_)
+            if dropped.any():
+                anyhow = ~dropped[batch.record]
+                fresh &= anyhow
+            late_rows += int(np.count_nonzero(anyhow)) - int(np.count_nonzero(fresh))
+            if batch.seen_time_us is batch.time_us:
+                seen = fresh
+            else:
+                seen = (batch.seen_time_us > before[batch.seen_record]) & ~dropped[batch.seen_record]
+            whole = seen.all()
+            record = batch.seen_record if whole else batch.seen_record[seen]
+            self.coverage.see(arrived.sources[record], batch.seen_time_us if whole else batch.seen_time_us[seen])
+            if not self.rules or not len(batch):
+                continue
+            usable = [anyhow if once else fresh for once in self.at_once]
+            hits = self.selector.hits(batch, self.next_batch, usable, of_records, self.words)
+            if hits:
+                for found in hits:
+                    used[batch.record[found["row"]]] = True
+                self._keep(batch, hits, fed)
+        return used, late_rows
 
-    def _take(self, hits: list[Hit], offsets: Sequence[int]) -> set[int]:
-        """Decide at once what order can't change, put the rest where it waits; gives the offsets that were used."""
-        at_once = [hit for hit in hits if self.at_once[hit.rule]]
+    def _keep(self, batch: Batch, hits: list[Rows], fed: Incoming) -> None:
+        """Decide at once what order can't change; the rest waits, and its batch with it."""
+        number = self.next_batch
+        self.next_batch += 1
+        self.batches[number] = batch
+        at_once: list[Hit] = []
+        upto_us = NEVER_US
+        for found in hits:
+            if len(found) == 0:
+                continue
+            self._fill_areas(found, batch, fed)
+            if self.at_once[int(found["rule"][0])]:
+                at_once += self.hits_of(found, None)
+            else:
+                self.waiting.append(found)
+                times = found["time_us"]
+                upto_us = max(upto_us, int(times.max()))
+                self.earliest_us = min(self.earliest_us, int(times.min()))
         for hit in sorted(at_once, key=lambda h: h.order):
             self.watches[hit.rule].observe(hit)
-        self.pending += [(hit.order, hit) for hit in hits if not self.at_once[hit.rule]]
-        return {hit.offset for hit in hits}
+        if upto_us == NEVER_US:
+            del self.batches[number]
+        else:
+            self.upto.append((upto_us, number))
+
+    def _fill_areas(self, hits: Rows, batch: Batch, fed: Incoming) -> None:
+        """The area from the registry, else the record's key, as a word."""
+        areas, keys = self.sources.areas, fed.keys
+        names: list[bytes | None] = []
+        for source, record in zip(hits["source"].tolist(), batch.record[hits["row"]].tolist(), strict=True):
+            area = areas[source]
+            names.append(keys[record] if area is None else area.encode())
+        distinct = list(dict.fromkeys(names))
+        ids = dict(zip(distinct, self.words.intern(Spans.of(distinct)).tolist(), strict=True))
+        hits["area"] = [ids[name] for name in names]
+
+    def hits_of(self, rows: Rows, runs: I32 | None) -> list[Hit]:
+        """HIT rows as what watches take, in order. `runs`: the place of each among the runs."""
+        text, words, paths = self.selector.key_texts, self.words, self.paths
+        found: list[Hit] = []
+        places = [NONE] * len(rows) if runs is None else runs.tolist()
+        for row, run in zip(rows.tolist(), places, strict=True):
+            (time_us, print_a, print_b, offset, lon, lat, ordinal, rule, k0, k1, k2, zone, source, area, batch, at,
+             variant, inside, signal) = row  # fmt: skip
+            _, _, error_m, value, attributes = self.cells(rule, batch, at)
+            found.append(
+                Hit(
+                    time_us, rule, text(rule, (k0, k1, k2), words), paths[zone] if zone >= 0 else "",
+                    (print_a, print_b), ordinal, source, words.text(area) if area >= 0 else "", offset, variant,
+                    bool(inside), signal, lon, lat, error_m, value, attributes, run,
+                )
+            )  # fmt: skip
+        found.sort(key=lambda h: h.order)
+        return found
+
+    def cells(self, rule: int, batch: int, row: int) -> Cells:
+        held = self.batches[batch]
+        return held[row] if isinstance(held, list) else self.selector.cells(rule, held, row)
 
     # deciding
 
@@ -215,35 +296,105 @@ class Lane:
         if watermark_us <= self.watermark_us:
             return
         self.watermark_us = watermark_us
-        self.pending.sort(key=lambda p: p[0])
-        timers, done = self.timers, 0
-        for order, hit in self.pending:
-            if order[0] > watermark_us:
-                break
-            done += 1
-            while timers and timers[0][0] < order[0]:
+        timers = self.timers
+        for hit in self._due(watermark_us):
+            while timers and timers[0][0] < hit.time_us:
                 self._awake()
             self.watches[hit.rule].observe(hit)
-        del self.pending[:done]
         while timers and timers[0][0] <= watermark_us:
             self._awake()
-        self._forget()
+        if self.quiet is not None:
+            self.quiet.hand_back()
+        self._let_go()
+        if watermark_us >= self.looked_us + FORGET_EVERY_US:
+            self.looked_us = watermark_us
+            self._forget()
+
+    def _due(self, watermark_us: int) -> list[Hit]:
+        """The hits up to the watermark that watches have to see."""
+        if self.earliest_us > watermark_us:
+            return []
+        if self.quiet is not None:
+            return self.quiet.decide(watermark_us)
+        rows = np.concatenate(self.waiting)
+        due = rows["time_us"] <= watermark_us
+        self.wait_for(rows[~due])
+        return self.hits_of(rows[due], None)
+
+    def wait_for(self, rows: Rows) -> None:
+        """These hits, and no others, still wait."""
+        self.waiting = [rows] if len(rows) else []
+        self.earliest_us = int(rows["time_us"].min()) if len(rows) else 1 << 62
 
     def _awake(self) -> None:
         due_us, number, key, zone = heappop(self.timers)
         watch = self.watches[number]
         condition = watch.open.get((key, zone))
         if condition is not None and condition.wake_us == due_us:
+            if self.quiet is not None:
+                self.quiet.catch_up(condition)
             watch.awake(condition, due_us)
+            if self.quiet is not None:
+                self.quiet.settle(watch, condition)
+
+    def _let_go(self) -> None:
+        """Batches that no waiting hit stands in."""
+        done = [number for upto_us, number in self.upto if upto_us <= self.watermark_us]
+        if done:
+            self.upto = [one for one in self.upto if one[0] > self.watermark_us]
+            if self.quiet is None:
+                for number in done:
+                    del self.batches[number]
+            else:
+                self.quiet.let_go(done)
 
     def _forget(self) -> None:
-        oldest = (self.watermark_us - DEDUPE_FOR_US) // MINUTE_US
-        for minute in [m for m in self.seen if m < oldest]:
-            del self.seen[minute]
-        stale = self.coverage.silent_since(self.watermark_us - FORGET_SOURCE_AFTER_US)
-        if stale:
-            stale -= {condition.source for watch in self.watches for condition in watch.open.values()}
-            self.coverage.forget(stale)
+        self.seen.forget_before(self.watermark_us - DEDUPE_FOR_US)
+        silent = self.coverage.silent_since(self.watermark_us - FORGET_SOURCE_AFTER_US)
+        if silent.any():
+            for watch in self.watches:
+                for condition in watch.open.values():
+                    silent[condition.source] = False
+            self._forget_sources(silent)
+        if len(self.words) > 2 * self.words_kept + SPARE_WORDS:
+            self._forget_words()
+
+    def _forget_sources(self, silent: Mask) -> None:
+        rows = self._all_rows()
+        for part in rows:
+            silent[part["source"]] = False
+        if silent.any():
+            moved = self.sources.keep(~silent)
+            for part in rows:
+                part["source"] = moved[part["source"]]
+            for watch in self.watches:
+                for condition in watch.open.values():
+                    condition.source = int(moved[condition.source])
+
+    def _forget_words(self) -> None:
+        wanted = np.zeros(len(self.words), dtype=np.bool_)
+        rows = self._all_rows()
+        for part in rows:
+            for name in ("k0", "k1", "k2", "area"):
+                ids = part[name]
+                wanted[ids[ids >= 0]] = True
+        moved = np.append(self.words.keep(wanted), np.int32(NONE))
+        for part in rows:
+            for name in ("k0", "k1", "k2", "area"):
+                part[name] = moved[part[name]]
+        self.words_kept = len(self.words)
+        if self.quiet is not None:
+            self.quiet.renamed()
+
+    def _all_rows(self) -> list[Rows]:
+        return self.waiting if self.quiet is None else [*self.waiting, self.quiet.rows]
+
+    @property
+    def nbytes(self) -> int:
+        """What its arrays take: not the conditions that are open, nor the batches that wait."""
+        waiting = sum(part.nbytes for part in self.waiting)
+        runs = 0 if self.quiet is None else self.quiet.nbytes
+        return self.words.nbytes + self.sources.nbytes + self.seen.nbytes + waiting + runs
 
     # what watches ask of their lane
 
@@ -253,6 +404,11 @@ class Lane:
     def tell(self, detection: Detection) -> None:
         self.told.append(detection)
 
+    def dropped(self, condition: Condition) -> None:
+        """A watch has let it go."""
+        if self.quiet is not None:
+            self.quiet.release(condition)
+
     def _told(self) -> list[Detection]:
         told, self.told = self.told, []
         return told
@@ -260,30 +416,107 @@ class Lane:
     # stop and go on
 
     def snapshot(self) -> LaneState:
+        rows = np.concatenate(self.waiting) if self.waiting else np.empty(0, dtype=HIT)
+        carried = [
+            self.cells(rule, batch, row)
+            for rule, batch, row in zip(
+                rows["rule"].tolist(), rows["batch"].tolist(), rows["row"].tolist(), strict=True
+            )
+        ]
+        rows = rows.copy()
+        rows["batch"], rows["row"] = 0, np.arange(len(rows))
+        if self.quiet is not None:
+            self.quiet.catch_up_all()
         return LaneState(
             self.watermark_us,
-            [(rule_key(self.rules[hit.rule]), hit) for _, hit in self.pending],
-            {rule_key(w.rule): list(w.open.values()) for w in self.watches if w.open},
-            self.coverage.snapshot(),
-            {minute: sorted(keys) for minute, keys in self.seen.items()},
+            [rule_key(rule) for rule in self.rules],
+            self.paths,
+            self.words.snapshot(),
+            self.sources.snapshot(),
+            plain_bytes(rows),
+            carried,
+            b"" if self.quiet is None else plain_bytes(self.quiet.pending()),
+            {
+                rule_key(w.rule): [msgspec.structs.replace(c, run=NONE) for c in w.open.values()]
+                for w in self.watches
+                if w.open
+            },
+            self.seen.snapshot(),
         )
 
     def restore(self, saved: LaneState) -> None:
-        numbers = {rule_key(rule): number for number, rule in enumerate(self.rules)}
+        """Of a lane that was fed nothing yet."""
         self.watermark_us = saved.watermark_us
-        self.pending = []
-        for name, hit in saved.pending:
-            if name in numbers:
-                hit.rule = numbers[name]
-                hit.variant = variant_of_today(self.rules[hit.rule], hit.variant)
-                self.pending.append((hit.order, hit))
+        self.words.restore(*saved.words)
+        self.words_kept = len(self.words)
+        self.sources.restore(saved.sources)
+        self.seen.restore(saved.seen)
+        waiting = self._of_today(np.frombuffer(saved.waiting, HIT).copy(), saved)
+        self.wait_for(waiting)
+        if len(waiting):
+            self.batches[0] = saved.carried
+            self.upto.append((int(waiting["time_us"].max()), 0))
+            self.next_batch = 1
+        numbers = {rule_key(rule): number for number, rule in enumerate(self.rules)}
         for name, conditions in saved.conditions.items():
             if name in numbers:
                 watch = self.watches[numbers[name]]
                 watch.open = {watch.slot(c): c for c in conditions}
                 for condition in conditions:
                     condition.variant = variant_of_today(watch.rule, condition.variant)
-        self.coverage.restore(saved.coverage)
-        self.seen = {minute: set(keys) for minute, keys in saved.seen.items()}
+                    condition.run = NONE
+        runs = self._of_today(np.frombuffer(saved.runs, RUN).copy(), saved)
+        if self.quiet is not None:
+            self.quiet.restore(runs)
+        else:
+            self._restore_runs(runs)
         self.timers = [(c.wake_us, w.number, *w.slot(c)) for w in self.watches for c in w.open.values()]
         heapify(self.timers)
+
+    def _of_today(self, rows: Rows, saved: LaneState) -> Rows:
+        """Rows of a snapshot with the numbers that rules, zones and variants have now; those that are gone left out."""
+        rule_numbers = {rule_key(rule): number for number, rule in enumerate(self.rules)}
+        zone_numbers = self.atlas.index.numbers
+        rules = np.array([rule_numbers.get(name, NONE) for name in saved.rules], dtype=np.int32)
+        zones = np.array([*(zone_numbers.get(path, NONE - 1) for path in saved.zones), NONE], dtype=np.int32)
+        if not len(rows):
+            return rows
+        rows["rule"] = rules[rows["rule"]]
+        for name in ("zone", "slot_zone") if rows.dtype == RUN else ("zone",):
+            rows[name] = zones[rows[name]]
+        rows = rows[(rows["rule"] != NONE) & (rows["zone"] >= NONE)]
+        variants = np.array([len(rule.variants) - 1 for rule in self.rules], dtype=np.int16)
+        rows["variant"] = np.where(rows["variant"] < variants[rows["rule"]], rows["variant"], BASE)
+        return rows
+
+    def _restore_runs(self, runs: Rows) -> None:
+        """Pending runs of compiled loops as conditions."""
+        for row in runs[runs["state"] == PENDING]:
+            watch = self.watches[int(row["rule"])]
+            condition = self.condition_of(row)
+            watch.open[watch.slot(condition)] = condition
+            condition.wake_us = condition.last_us + watch.forgotten_after_us
+
+    def condition_of(self, run: np.void) -> Condition:
+        """A pending run as what a watch remembers of it."""
+        rule = int(run["rule"])
+        keys = self.selector.key_texts(rule, (int(run["k0"]), int(run["k1"]), int(run["k2"])), self.words)
+        area, zone = int(run["area"]), int(run["zone"])
+        lon, lat = float(run["anchor_lon"]), float(run["anchor_lat"])
+        return Condition(
+            key=keys,
+            zone=self.paths[zone] if zone >= 0 else "",
+            source=int(run["source"]),
+            area=self.words.text(area) if area >= 0 else "",
+            since_us=int(run["since_us"]),
+            last_us=int(run["last_us"]),
+            anchor_lon=lon,
+            anchor_lat=lat,
+            lon=lon,
+            lat=lat,
+            error_m=None,
+            value=None,
+            variant=int(run["variant"]),
+            points=int(run["points"]),
+            evidence=[int(run["first_offset"])],
+        )

@@ -71,8 +71,8 @@ RUN = np.dtype(
 takes in what changes nothing."""
 
 GONE, PENDING, OPEN, WATCHED = range(4)
-"""Gone: forgotten, its place is free. Pending: here. Open: a Condition, that follows plain matches from here. Watched: a
-Condition that sees every match itself."""
+"""Gone: forgotten, its place is free. Pending: here. Open: a Condition, that follows plain matches from here. Watched:
+a Condition that sees every match itself."""
 
 DWELL, HOLD, EVENT = range(3)
 
@@ -96,3 +96,11 @@ def grown(rows: npt.NDArray[Any], count: int, room: int) -> npt.NDArray[Any]:
     wider = np.empty(room, dtype=rows.dtype)
     wider[:count] = rows[:count]
     return wider
+
+
+def plain_bytes(rows: Rows) -> bytes:
+    """The rows as bytes that depend on nothing but what their fields say: what lies between fields is zero."""
+    clean: Rows = np.zeros(len(rows), dtype=rows.dtype)
+    for name in rows.dtype.names or ():
+        clean[name] = rows[name]
+    return clean.tobytes()

@@ -1,20 +1,23 @@
 """The stateless part of every rule of a lane, a batch at a time: where, exempt, active, zones, overrides → hits.
 
-Masks are numpy over the whole batch; Python touches only the rows that pass.
+Masks are numpy over the whole batch; a hit is a row of numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import orjson
 
-from models.columns import F64, I8, I64, Batch, Column, Mask, Mixed, Numbers, Texts, scalar
+from models.columns import F64, I8, I32, I64, U64, Batch, Column, Mask, Mixed, Numbers, Scalar, Spans, Texts, scalar
 from models.streams import STREAMS
-from rules.detection.condition import BASE, Hit
+from models.words import Words
+from rules.detection.condition import BASE
 from rules.detection.hold import CLOSES, OPENS
+from rules.detection.rows import HIT, MOST_KEY_FIELDS, NONE, Rows
 from rules.language.model import Hold, Rule
 from rules.language.zones import zone_matches
 
@@ -31,6 +34,19 @@ class ZoneLookup(Lookup, Protocol):
     def with_buffer(self, metres: float) -> Lookup: ...
 
 
+class Fed(NamedTuple):
+    """What is known of each record of one call: its offset, print (see `models.prints`), source and area (NONE for
+    not known yet), all numbers of the lane."""
+
+    offsets: I64
+    prints: U64
+    sources: I32
+
+
+Cells = tuple[float, float, float | None, Scalar, dict[str, Any]]
+"""What a detection carries of a row: lon, lat, the error in metres, the value, the fields its message needs."""
+
+
 def matching(patterns: Sequence[str], paths: Sequence[str]) -> Mask:
     """For each zone path, whether any of the globs matches it."""
     return np.array([any(zone_matches(p, path) for p in patterns) for path in paths], dtype=np.bool_)
@@ -42,7 +58,28 @@ class ZoneFilter:
 
     include: Mask
     exclude: Mask
+    excludes: bool
     leaving: Lookup | None
+
+
+class Matches(NamedTuple):
+    """(row, zone) pairs of one rule, the zone NONE where the rule has no zones."""
+
+    rows: I64
+    zone: I64
+    entered: Mask
+    variant: I64
+    signal: I8 | int
+
+
+JOIN = "+"  # no field's name has it
+
+
+def key_places(names: Sequence[str]) -> list[str]:
+    """The fields of a key by their places in a row; those that have none of their own are joined in the last."""
+    if len(names) <= MOST_KEY_FIELDS:
+        return list(names)
+    return [*names[: MOST_KEY_FIELDS - 1], JOIN.join(names[MOST_KEY_FIELDS - 1 :])]
 
 
 class Selector:
@@ -56,6 +93,7 @@ class Selector:
              for v in rule.variants]
             for rule in self.rules
         ]  # fmt: skip
+        self.keys = [key_places([name for name in rule.by if name != "zone"]) for rule in self.rules]
         self.carried = [
             sorted({f for f in (*rule.message.fields, *_asked_fields(rule)) if f in self.stream.fields})
             for rule in self.rules
@@ -65,33 +103,34 @@ class Selector:
         if rule.zones is None:
             return None
         buffer_m = rule.zones.edge_buffer_m
+        exclude = matching(rule.zones.exclude, self.paths)
         return ZoneFilter(
             matching(rule.zones.include, self.paths),
-            matching(rule.zones.exclude, self.paths),
+            exclude,
+            bool(exclude.any()),
             self.index.with_buffer(buffer_m) if buffer_m > 0 else None,
         )
 
-    def hits(
-        self,
-        batch: Batch,
-        sources: Texts,
-        areas: Texts,
-        usable: dict[int, Mask],
-        natural_keys: Sequence[bytes | None],
-        offsets: Sequence[int],
-    ) -> list[Hit]:
-        """Hits of all rules. `usable[n]`: which rows rule n may look at (late ones where it is decided at once)."""
-        rows_of = [self._rows(n, rule, batch, usable[n]) for n, rule in enumerate(self.rules)]
-        zoned = [rows for rows, f in zip(rows_of, self.filters, strict=True) if f is not None]
-        inside = self._lookup(self.index, batch, np.unique(np.concatenate(zoned))) if zoned else None
-        found: list[Hit] = []
-        for number, rule in enumerate(self.rules):
-            rows = rows_of[number]
-            if len(rows):
-                found += self._rule_hits(number, rule, batch, sources, areas, rows, inside, natural_keys, offsets)
+    def hits(self, batch: Batch, number: int, usable: Sequence[Mask], fed: Fed, words: Words) -> list[Rows]:
+        """Hits of all rules as HIT rows, those of one rule together; areas are left open. `usable[n]`: which rows rule
+        n may look at (late ones where it is decided at once). `number` names the batch."""
+        rows_of = [self._rows(rule, batch, usable[n]) for n, rule in enumerate(self.rules)]
+        zoned = [rows for rows, f in zip(rows_of, self.filters, strict=True) if f is not None and len(rows)]
+        inside = None
+        if zoned:
+            looked_up = zoned[0] if len(zoned) == 1 else np.unique(np.concatenate(zoned))
+            inside = self._lookup(self.index, batch, looked_up)
+        found: list[Rows] = []
+        keys: dict[str, I32] = {}
+        for rule_number, rule in enumerate(self.rules):
+            if len(rows_of[rule_number]):
+                hits = self._rule_hits(rule_number, rule, batch, rows_of[rule_number], inside)
+                if hits is not None:
+                    found.append(self._build(rule_number, rule, batch, number, hits, fed, words, keys))
         return found
 
-    def _rows(self, number: int, rule: Rule, batch: Batch, usable: Mask) -> I64:
+    @staticmethod
+    def _rows(rule: Rule, batch: Batch, usable: Mask) -> I64:
         mask = usable if rule.where is None else rule.where.mask(batch) & usable
         if rule.active is not None and mask.any():
             mask = mask & rule.active.mask(batch.time_us)
@@ -110,45 +149,36 @@ class Selector:
         return rows[local], zone
 
     def _rule_hits(
-        self,
-        number: int,
-        rule: Rule,
-        batch: Batch,
-        sources: Texts,
-        areas: Texts,
-        rows: I64,
-        inside: tuple[I64, I64] | None,
-        natural_keys: Sequence[bytes | None],
-        offsets: Sequence[int],
-    ) -> list[Hit]:
+        self, number: int, rule: Rule, batch: Batch, rows: I64, inside: tuple[I64, I64] | None
+    ) -> Matches | None:
         zone_filter = self.filters[number]
         if zone_filter is None:
-            zone = np.full(len(rows), -1, dtype=np.int64)
+            zone = np.full(len(rows), NONE, dtype=np.int64)
             entered = np.ones(len(rows), dtype=np.bool_)
         else:
             assert inside is not None
             rows, zone, entered = self._in_zones(zone_filter, batch, rows, inside)
-            if "zone" not in rule.by:  # the first zone it is in, else the first it may not have left yet
+            if "zone" not in rule.by and len(rows):  # the first it is in, else the first it may not have left yet
                 order = np.lexsort((zone, ~entered, rows))
                 first = order[np.unique(rows[order], return_index=True)[1]]
                 rows, zone, entered = rows[first], zone[first], entered[first]
         if len(rows) == 0:
-            return []
+            return None
         variant = self._variants(number, rule, batch, rows, zone)
-        signal, rows_ok = self._signals(rule, batch, rows, variant)
-        if not rows_ok.all():
-            rows, zone, entered = rows[rows_ok], zone[rows_ok], entered[rows_ok]
-            variant, signal = variant[rows_ok], signal[rows_ok]
-        return self._build(number, rule, batch, sources, areas, rows, zone, entered, variant, signal, natural_keys, offsets)
+        if not isinstance(rule.base.detect, Hold):
+            return Matches(rows, zone, entered, variant, 0)
+        signal, said = self._signals(rule, batch, rows, variant)
+        if not said.all():
+            rows, zone, entered, variant, signal = rows[said], zone[said], entered[said], variant[said], signal[said]
+        return Matches(rows, zone, entered, variant, signal) if len(rows) else None
 
     def _in_zones(self, f: ZoneFilter, batch: Batch, rows: I64, inside: tuple[I64, I64]) -> tuple[I64, I64, Mask]:
         """(row, zone) pairs of a rule: included zones, rows in no excluded one; whether the point is inside proper."""
         mine = np.zeros(len(batch), dtype=np.bool_)
         mine[rows] = True
         pair_row, pair_zone = inside
-        keep = mine[pair_row]
-        pair_row, pair_zone = pair_row[keep], pair_zone[keep]
-        mine[pair_row[f.exclude[pair_zone]]] = False
+        if f.excludes:
+            mine[pair_row[f.exclude[pair_zone]]] = False
         keep = mine[pair_row] & f.include[pair_zone]
         in_row, in_zone = pair_row[keep], pair_zone[keep]
         if f.leaving is None:
@@ -178,7 +208,7 @@ class Selector:
 
     @staticmethod
     def _signals(rule: Rule, batch: Batch, rows: I64, variant: I64) -> tuple[I8, Mask]:
-        """For holds, what each row's value says; a row whose value is null says nothing at all."""
+        """What each row's value says to a hold; a row whose value is null says nothing at all."""
         signal = np.zeros(len(rows), dtype=np.int8)
         usable = np.ones(len(rows), dtype=np.bool_)
         for at, v in zip((*range(len(rule.variants) - 1), BASE), rule.variants, strict=True):
@@ -194,49 +224,73 @@ class Selector:
         number: int,
         rule: Rule,
         batch: Batch,
-        sources: Texts,
-        areas: Texts,
-        rows: I64,
-        zone: I64,
-        entered: Mask,
-        variant: I64,
-        signal: I8,
-        natural_keys: Sequence[bytes | None],
-        offsets: Sequence[int],
-    ) -> list[Hit]:
-        by = [_words(batch.columns[name], rows) for name in rule.by if name != "zone"]
-        lon, lat, error = (batch.numbers(name)[rows].tolist() for name in ("lon", "lat", "error_m"))
-        source, area = _words(sources.take(batch.record[rows]), np.arange(len(rows))), _words(areas, rows)
-        value = self._values(rule, batch, rows)
-        records = batch.record[rows].tolist()
-        carried = self._carried(number, batch, rows)
-        zones = [self.paths[z] if z >= 0 else "" for z in zone.tolist()]
-        keys = list(zip(*by, strict=True)) if by else [()] * len(rows)
-        return [
-            Hit(
-                time_us, number, key, zones[i], natural_keys[record] or b"",
-                row, source[i] or "", area[i] or "", offsets[record], which, was_inside, sign, lon[i], lat[i],
-                None if error[i] != error[i] else error[i], value[i], carried[i],
-            )
-            for i, (time_us, key, record, row, which, was_inside, sign) in enumerate(
-                zip(batch.time_us[rows].tolist(), keys, records, rows.tolist(), variant.tolist(), entered.tolist(),
-                    signal.tolist(), strict=True)
-            )
-            if None not in key
-        ]  # fmt: skip
+        batch_number: int,
+        found: Matches,
+        fed: Fed,
+        words: Words,
+        keys: dict[str, I32],
+    ) -> Rows:
+        rows = found.rows
+        record = batch.record[rows]
+        hits: Rows = np.empty(len(rows), dtype=HIT)
+        hits["time_us"] = batch.time_us[rows]
+        hits["print_a"], hits["print_b"] = fed.prints[record, 0], fed.prints[record, 1]
+        hits["offset"], hits["source"], hits["area"] = fed.offsets[record], fed.sources[record], NONE
+        hits["lon"], hits["lat"] = batch.numbers("lon")[rows], batch.numbers("lat")[rows]
+        hits["ordinal"] = hits["row"] = rows
+        hits["rule"], hits["batch"], hits["zone"] = number, batch_number, found.zone
+        hits["variant"], hits["inside"], hits["signal"] = found.variant, found.entered, found.signal
+        hits["k1"] = hits["k2"] = NONE
+        keyed: Mask | None = None
+        for place, name in enumerate(self.keys[number]):
+            ids = self._key_ids(batch, rows, name, words)
+            hits[f"k{place}"] = ids
+            if len(ids) and ids.min() < 0:
+                keyed = ids >= 0 if keyed is None else keyed & (ids >= 0)
+        if not self.keys[number]:
+            hits["k0"] = NONE
+        return hits if keyed is None else hits[keyed]
 
     @staticmethod
-    def _values(rule: Rule, batch: Batch, rows: I64) -> list[Any]:
-        detect = rule.base.detect
-        name = detect.value_field if isinstance(detect, Hold) else "value"
-        column = batch.columns.get(name)
-        return [None] * len(rows) if column is None else [scalar(column, int(row)) for row in rows]
+    def _key_ids(batch: Batch, rows: I64, name: str, words: Words) -> I32:
+        """The words of a field of the key in these rows; of several fields, of all of them together."""
+        if JOIN in name:
+            parts = [_words(batch.columns[part], rows) for part in name.split(JOIN)]
+            joined = zip(*parts, strict=True)
+            return words.intern(Spans.of([None if None in one else orjson.dumps(one) for one in joined]))
+        raw = batch.columns.spans_of(name)
+        if raw is None:
+            column = batch.columns[name]
+            if isinstance(column, Texts):
+                return words.intern(column.spans())[rows]
+            texts = _words(column, rows)
+            return words.intern(Spans.of([None if text is None else text.encode() for text in texts]))
+        return words.intern(raw.take(rows))
 
-    def _carried(self, number: int, batch: Batch, rows: I64) -> list[dict[str, Any]]:
-        names = self.carried[number]
-        if not names:
-            return [{}] * len(rows)
-        return [{name: self._cell(batch, name, int(row)) for name in names} for row in rows]
+    def key_texts(self, rule: int, ids: Sequence[int], words: Words) -> tuple[str, ...]:
+        """The key of a hit or a run as the rule's fields, in order, without the zone."""
+        names = self.keys[rule]
+        texts = [words.text(word) for word in ids[: len(names)]]
+        if names and JOIN in names[-1]:
+            return (*texts[:-1], *orjson.loads(texts[-1]))
+        return tuple(texts)
+
+    def key_bytes(self, rule: int, key: Sequence[str]) -> list[bytes]:
+        """The other way: the words of a key."""
+        names = self.keys[rule]
+        if names and JOIN in names[-1]:
+            last = len(names) - 1
+            return [*(text.encode() for text in key[:last]), orjson.dumps(list(key[last:]))]
+        return [text.encode() for text in key]
+
+    def cells(self, rule: int, batch: Batch, row: int) -> Cells:
+        """What a detection of this rule carries of a row."""
+        lon, lat, error_m = (float(batch.numbers(name)[row]) for name in ("lon", "lat", "error_m"))
+        detect = self.rules[rule].base.detect
+        name = detect.value_field if isinstance(detect, Hold) else "value"
+        value = scalar(batch.columns[name], row) if name in self.stream.fields else None
+        attributes = {name: self._cell(batch, name, row) for name in self.carried[rule]}
+        return lon, lat, None if error_m != error_m else error_m, value, attributes
 
     def _cell(self, batch: Batch, name: str, row: int) -> Any:
         column = batch.columns[name]

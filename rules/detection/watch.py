@@ -5,6 +5,7 @@ raising, stages, `still`, `unknown`, clearing. What begins, continues and ends a
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Protocol
 
 from models.detections import Detection, DetectionKind, Evidence
@@ -14,6 +15,7 @@ from rules.detection.condition import Condition, Hit
 from rules.detection.coverage import Coverage
 from rules.language.model import Rule, Variant
 
+FAR_US = 1 << 62
 STILL_EVERY_US = 30 * SECOND_US
 ROUND_PLACE, ROUND_SHARE = 7, 3
 ConditionKey = tuple[tuple[str, ...], str]
@@ -28,6 +30,7 @@ class Surroundings(Protocol):
     partition: int
 
     def wake(self, watch: Watch, condition: Condition) -> None: ...
+    def dropped(self, condition: Condition) -> None: ...
     def tell(self, detection: Detection) -> None: ...
     def format_time(self, time_us: int) -> str: ...
 
@@ -54,6 +57,11 @@ class Watch:
         """The moment the condition asked to be looked at."""
         raise NotImplementedError
 
+    @cached_property
+    def forgotten_after_us(self) -> int:
+        """How long after its last match a pending run is worth keeping, whatever override the next falls under."""
+        return 0
+
     def measured(self, condition: Condition, at_us: int) -> tuple[float | bool | str | None, str | None]:
         """Value and unit a detection carries; a dwell measures its own length."""
         return condition.value, self.unit
@@ -75,6 +83,7 @@ class Watch:
 
     def drop(self, condition: Condition) -> None:
         del self.open[self.slot(condition)]
+        self.lane.dropped(condition)
 
     def raise_(self, condition: Condition, at_us: int, offset: int) -> None:
         """The condition is raised, at the rule's first stage; later stages that are also reached follow."""
@@ -106,6 +115,14 @@ class Watch:
                 return
             condition.stage += 1
             self.tell("stage", condition, at_us, stage.do)
+
+    def tells_at(self, condition: Condition) -> int:
+        """From when on a match tells of a further stage."""
+        assert condition.opened_us is not None
+        stages = self.variant(condition).stages
+        if condition.stage >= len(stages):
+            return FAR_US
+        return max(condition.opened_us, condition.opened_since_us + stages[condition.stage].at_us)
 
     def clear(self, condition: Condition, at_us: int) -> None:
         self.tell("cleared", condition, at_us, None)

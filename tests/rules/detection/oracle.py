@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from models.prints import fingerprint
 from tests.rules.detection.stage import LAT, LON, METRE_LAT, METRE_LON, START_US, Sent
 
 CELL = 250_000
@@ -79,7 +80,7 @@ class Plan:
 
 class Match(NamedTuple):
     time: int
-    natural_key: str
+    tie: tuple[int, int]
     place_in_record: int
     inside: bool
     zone: str
@@ -187,7 +188,7 @@ class Oracle:
                 key = tuple(str(row[name]) for name in plan.by if name != "zone")
                 by_condition[key, match.zone if "zone" in plan.by else ""].append(match)
         for (key, _), matches in by_condition.items():
-            ordered = sorted(matches, key=lambda m: (m.time, m.zone, m.natural_key, m.place_in_record))
+            ordered = sorted(matches, key=lambda m: (m.time, m.zone, m.tie, m.place_in_record))
             if single(plan):
                 for match in ordered:
                     self.tell(plan, Run(key, match.zone, [match], match.time, match.time), "raised", match.time)
@@ -212,7 +213,7 @@ class Oracle:
             for zones, where, changed in reversed(plan.overrides):
                 if (zones is None or zone in zones) and (where is None or where(row)):
                     limits = changed
-            yield Match(row["time"], row["natural_key"], row["number"], inside, zone, limits, row)
+            yield Match(row["time"], tie(row), row["number"], inside, zone, limits, row)
 
     # the time of one condition
 
@@ -362,6 +363,13 @@ class Oracle:
         value = round((at - run.since) / SECOND, 3) if plan.kind == "dwell" else last.row.get("value")
         share = self.share(last.row["source"], run.since, at)
         self.told.append(Told(plan.id, kind, stage, at, run.opened, run.key, zone, last.limits.severity, share, value))
+
+
+def tie(row: Row) -> tuple[int, int]:
+    """What orders records of the same time: the print of what they are."""
+    if "objects" in row or "frame_time" in row or "track_id" in row:
+        return fingerprint(row["source"].encode(), row["time"])
+    return fingerprint(row["natural_key"].encode(), 0)
 
 
 def single(plan: Plan) -> bool:

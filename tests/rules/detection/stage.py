@@ -24,6 +24,8 @@ START_US = parse_time_us("2026-03-02T07:10:00+08:00")
 ZONE = zone_info("Asia/Shanghai")
 LON, LAT = 121.02, 30.70
 METRE_LON, METRE_LAT = 1 / 95_802, 1 / 110_864
+COMPILED: bool | None = None
+"""Whether the Detectors of stages run compiled loops; None: as the process would."""
 METRIC_UNITS = {"water_level": "cm", "tilt": "deg"}
 
 
@@ -128,7 +130,15 @@ class Stage:
         self.bins: dict[str, int] = {}
 
     def new(self) -> Detector:
-        return Detector(self.bundle, self.atlas, self.decoder, partition=0, zone=ZONE, accept_unregistered=True)
+        return Detector(
+            self.bundle,
+            self.atlas,
+            self.decoder,
+            partition=0,
+            zone=ZONE,
+            accept_unregistered=True,
+            compiled=COMPILED,
+        )
 
     def again(self) -> Stage:
         """The same rules and zones, which are read once, from the start."""

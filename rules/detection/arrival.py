@@ -1,0 +1,199 @@
+"""What arrives on a lane in one call: the records as columns, then as one or two batches of rows.
+
+Records in a canonical layout are scanned; what the scanner leaves, and everything where loops are not compiled, is
+decoded by its type. Which way a record went changes nothing about what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from geo.atlas import Atlas
+from models.columns import I32, I64, U64, Batch, Mask, RawRecord, Spans
+from models.decode import Decoded, Decoder
+from models.natural_keys import sent_key
+from models.observations import DecodeFailure
+from models.prints import prints
+from models.scanner import Scanned, Scanner
+from models.ticks import tick_us
+from rules.detection.rows import NONE
+from rules.detection.sources import Sources
+
+FIELDS = ("offset", "timestamp", "key", "value", "headers")
+
+
+class Incoming(NamedTuple):
+    """Records as columns. `place`: where each stands among what was fed; `ticks`: the clock records among them."""
+
+    records: Sequence[RawRecord]
+    offsets: I64
+    arrival_us: I64
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    headers: Sequence[Sequence[tuple[str, bytes]]]
+    place: Sequence[int]
+    ticks: dict[int, int]
+
+
+class Arrived(NamedTuple):
+    """What became of the records at the door; arrays have an entry a record. Batches name records by their number."""
+
+    batches: list[Batch]
+    time_us: I64
+    prints: U64
+    sources: I32
+    failed: Mask
+    failures: list[DecodeFailure]
+    unknown_fields: int
+
+
+def incoming(records: Sequence[RawRecord]) -> Incoming:
+    ticks: dict[int, int] = {}
+    place: Sequence[int] = range(len(records))
+    columns = columns_of(records)
+    if None in columns[3]:
+        ticks = {i: at for i, r in enumerate(records) if r.value is None and (at := tick_us(r)) is not None}
+        if ticks:
+            place = [i for i in range(len(records)) if i not in ticks]
+            records = [records[i] for i in place]
+            columns = columns_of(records)
+    offsets, stamps, keys, values, headers = columns
+    count = len(records)
+    return Incoming(
+        records,
+        np.fromiter(offsets, np.int64, count),
+        np.fromiter(stamps, np.int64, count) * 1000,
+        keys,
+        values,
+        headers,
+        place,
+        ticks,
+    )
+
+
+def columns_of(records: Sequence[RawRecord]) -> Sequence[Sequence]:  # type: ignore[type-arg]
+    """offset, timestamp, key, value, headers of all records."""
+    if not records:
+        return ((),) * len(FIELDS)
+    if getattr(type(records[0]), "_fields", None) == FIELDS:
+        return tuple(zip(*records, strict=True))
+    return [[getattr(r, name) for r in records] for name in FIELDS]
+
+
+class Door:
+    """Decodes and places the records of one topic of one partition."""
+
+    def __init__(
+        self,
+        topic: str,
+        atlas: Atlas,
+        decoder: Decoder,
+        sources: Sources,
+        *,
+        accept_unregistered: bool,
+        compiled: bool,
+    ) -> None:
+        self.topic, self.atlas, self.decoder, self.sources = topic, atlas, decoder, sources
+        self.accept_unregistered, self.compiled = accept_unregistered or sources.find is None, compiled
+        self.scanner: Scanner | None = decoder.scanner(topic) if compiled else None
+
+    def open(self, fed: Incoming) -> Arrived:
+        count = len(fed.values)
+        arrived = Arrived(
+            [],
+            np.zeros(count, dtype=np.int64),
+            np.zeros((count, 2), dtype=np.uint64),
+            np.full(count, NONE, dtype=np.int32),
+            np.zeros(count, dtype=np.bool_),
+            [],
+            0,
+        )
+        left: Mask | None = None
+        if self.scanner is not None and count and None not in fed.values:
+            scanned = self.scanner.scan(fed.values, fed.arrival_us)  # type: ignore[arg-type]
+            taken = self._take_scanned(scanned, arrived)
+            if taken.all():
+                return self._with_sent_keys(fed, arrived)
+            left = ~taken
+        arrived = self._take_typed(fed, left, arrived)
+        return self._with_sent_keys(fed, arrived)
+
+    def _take_scanned(self, scanned: Scanned, arrived: Arrived) -> Mask:
+        """Use what was scanned; what can't be where it says, or isn't registered, is left for the careful way."""
+        taken, batch = scanned.taken, scanned.batch
+        if not taken.any():
+            return taken
+        sources = self.sources.numbers(scanned.source)
+        lon, lat = batch.numbers("lon"), batch.numbers("lat")
+        bad: Mask | None = None
+        if not self.accept_unregistered:
+            strange = ~self.sources.known[sources] & taken
+            bad = strange if strange.any() else None
+        if self.topic != "camera.tracks" and self.sources.find is not None:
+            at = sources[batch.record]
+            missing = np.isnan(lon)
+            if missing.any():
+                lon = np.where(missing, self.sources.lon[at], lon)
+                lat = np.where(missing, self.sources.lat[at], lat)
+                batch = batch.placed(lon, lat)
+        if self.atlas.bounds is not None and len(lon):
+            outside = ~self.atlas.bounds.hold(lon, lat) & ~np.isnan(lon)
+            if outside.any():
+                bad = np.zeros(len(taken), dtype=np.bool_) if bad is None else bad
+                bad[batch.record[outside]] = True
+        if bad is not None:
+            batch, taken = batch.without_records(bad), taken & ~bad
+        arrived.batches.append(batch)
+        arrived.time_us[:] = np.where(taken, scanned.record_time_us, 0)
+        arrived.sources[taken] = sources[taken]
+        if scanned.natural is None:
+            arrived.prints[:] = prints(scanned.source, scanned.record_time_us, self.compiled)
+        else:
+            arrived.prints[:] = prints(scanned.natural, np.zeros(len(taken), dtype=np.int64), self.compiled)
+        return taken
+
+    def _take_typed(self, fed: Incoming, left: Mask | None, arrived: Arrived) -> Arrived:
+        """Decode the records marked (None: all) by their type, and place them."""
+        at = None if left is None else np.flatnonzero(left)
+        records = fed.records if at is None else [fed.records[i] for i in at.tolist()]
+        keys = fed.keys if at is None else [fed.keys[i] for i in at.tolist()]
+        decoded = self.decoder.decode(self.topic, records)
+        placed = self.atlas.place(decoded, keys, self.accept_unregistered)
+        failures = [*decoded.failures, *placed.failures]
+        failed = np.zeros(len(records), dtype=np.bool_)
+        failed[[f.record for f in failures]] = True
+        good = ~failed
+        source = decoded.source.spans()
+        sources = np.full(len(records), NONE, dtype=np.int32)
+        sources[good] = self.sources.numbers(source.take(good))
+        natural = self._natural_prints(decoded, source)
+        batch, times = placed.batch, decoded.record_time_us
+        if at is None:
+            arrived.sources[:], arrived.time_us[:], arrived.failed[:] = sources, times, failed
+            arrived.prints[:] = natural
+        else:
+            arrived.sources[at], arrived.time_us[at], arrived.failed[at] = sources, times, failed
+            arrived.prints[at] = natural
+            failures = [f._replace(record=int(at[f.record])) for f in failures]
+            batch = batch.renumbered(at.astype(np.int32))
+        arrived.batches.append(batch)
+        arrived.failures.extend(failures)
+        return arrived._replace(unknown_fields=decoded.unknown_fields)
+
+    def _natural_prints(self, decoded: Decoded, source: Spans) -> U64:
+        if self.topic == "camera.tracks":
+            return prints(source, decoded.record_time_us, self.compiled)
+        return prints(Spans.of(decoded.natural_keys), np.zeros(len(source), dtype=np.int64), self.compiled)
+
+    def _with_sent_keys(self, fed: Incoming, arrived: Arrived) -> Arrived:
+        """A sender's own identity of a record stands for what it is about."""
+        if any(fed.headers):
+            own = [sent_key(headers) for headers in fed.headers]
+            at = [i for i, key in enumerate(own) if key is not None]
+            if at:
+                spans = Spans.of([own[i] for i in at])
+                arrived.prints[at] = prints(spans, np.zeros(len(at), dtype=np.int64), self.compiled)
+        return arrived

@@ -1,0 +1,68 @@
+"""The runs of a lane: an array of RUN rows with a table of their places by key. Only where loops are compiled."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from models.columns import I32, I64
+from rules.detection.rows import GONE, PENDING, RUN, Rows, grown
+
+LEAST_RUNS = 256
+GROWTH, FULL = 1.35, 1.2
+"""Room for a third more; grown again when what is left after a sweep would soon call for the next."""
+MOST_PENDING = 1 << 21
+"""Pending runs a lane keeps: two million, some 250 MB. Beyond, the half not seen for longest is forgotten and counted:
+a city has not so many things that stand, so it is a flood of made-up keys."""
+
+
+class Runs:
+    """`longest_gap_us`: for each rule, after which no match could go on with a pending run."""
+
+    def __init__(self, longest_gap_us: list[int]) -> None:
+        self.longest_gap_us = np.array(longest_gap_us, dtype=np.int64)
+        self.kernels: Any = import_module("rules.detection.kernels")
+        self.rows: Rows = np.zeros(LEAST_RUNS, dtype=RUN)
+        self.table: I32 = np.full(4 * LEAST_RUNS, -1, dtype=np.int32)
+        self.used = 0
+        self.expired = self.evicted = 0
+
+    @property
+    def nbytes(self) -> int:
+        return self.rows.nbytes + self.table.nbytes
+
+    def has_room(self, more: int) -> bool:
+        return self.used + more <= len(self.rows)
+
+    def make_room(self, more: int, watermark_us: int) -> I32:
+        """Room for so many more; what has ended goes. Gives the new place of each run, NONE where it is gone."""
+        moved = self.sweep(watermark_us)
+        need = self.used + more
+        if need * FULL > len(self.rows):
+            self.rows = grown(self.rows, self.used, max(LEAST_RUNS, int(need * GROWTH)))
+            slots = 1 << (2 * len(self.rows) - 1).bit_length()
+            self.table = np.empty(max(slots, 4 * LEAST_RUNS), dtype=np.int32)
+        self.kernels.index_runs(self.rows, self.used, self.table)
+        return moved
+
+    def sweep(self, watermark_us: int) -> I32:
+        """Close the gaps that ended runs left. The table is to be filled again."""
+        rows = self.rows[: self.used]
+        pending = rows["state"] == PENDING
+        expired = pending & (rows["last_us"] + self.longest_gap_us[rows["rule"]] < watermark_us)
+        keep = (rows["state"] != GONE) & ~expired
+        self.expired += int(expired.sum())
+        waiting = pending & keep
+        if (count := int(waiting.sum())) > MOST_PENDING:
+            newest: I64 = np.sort(rows["last_us"][waiting])
+            stale = waiting & (rows["last_us"] < newest[count // 2])
+            self.evicted += int(stale.sum())
+            keep &= ~stale
+        moved: I32 = np.cumsum(keep, dtype=np.int32) - 1
+        moved[~keep] = -1
+        kept = rows[keep]
+        self.used = len(kept)
+        self.rows[: self.used] = kept
+        return moved
