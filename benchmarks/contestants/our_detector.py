@@ -1,7 +1,7 @@
 """Our Detector through its door, fed records in batches; the clock runs while it is fed, and until all is told.
 
 python -m benchmarks.contestants.our_detector FOLDER [--events N] [--shape single|frames|columnar] [--batch 1000]
-                                              [--rules FILE] [--latency]
+                                              [--latency]
 
 `--batch` counts observations. `--latency` gives the time of one call by size of batch in the place of a rate.
 """
@@ -116,11 +116,10 @@ def main() -> None:
     parser = scoring.arguments(__doc__)
     parser.add_argument("--shape", choices=EACH, default="single")
     parser.add_argument("--batch", type=int, default=1_000)
-    parser.add_argument("--rules", type=Path, default=None)
     parser.add_argument("--latency", action="store_true")
     given = parser.parse_args()
     each = EACH[given.shape]
-    fed, city = read_records(given.folder, given.shape, given.events), city_of(given.folder, given.rules)
+    fed, city = read_records(given.folder, given.shape, given.events), city_of(given.folder)
     size = max(1, given.batch // each)
     warm(city, fed, size)
     spare_the_collector()
