@@ -21,11 +21,12 @@ import os
 import sys
 import time
 import traceback
+from bisect import bisect_left
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, NoReturn, cast
+from typing import Any, ClassVar, NoReturn, cast
 
 import faust
 from aiokafka.errors import ConsumerStoppedError
@@ -35,12 +36,15 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from faust.types.transports import ConsumerT
 
+from streams.records import Record, Records, fetched
+
 __all__ = [
     "TP",
     "AssignmentError",
     "Chunk",
     "Flow",
     "Record",
+    "Records",
     "ShellApp",
     "bind_agent",
     "create_app",
@@ -70,26 +74,12 @@ class AssignmentError(Exception):
     """The partitions we were given cannot be worked on as a whole. The message says which and why."""
 
 
-class Record(NamedTuple):
-    """One Kafka record: what the core reads of it (`models.columns.RawRecord`), and nothing aiokafka adds."""
-
-    offset: int
-    timestamp: int  # arrival, epoch milliseconds
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
-
-    @property
-    def timestamp_ms(self) -> int:
-        return self.timestamp
-
-
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """What was fetched of one partition in one go: at least one record, offsets rising, gaps possible (compaction)."""
 
     tp: TP
-    records: list[Record]
+    records: Sequence[Record]
 
     @property
     def topic(self) -> str:
@@ -281,11 +271,6 @@ def _name(tp: TP) -> str:
     return f"{tp.topic}[{tp.partition}]"
 
 
-def _record(_tp: object, record: Any) -> Record:
-    # In place of aiokafka's ConsumerRecord: a dataclass of eleven fields for each record is a third of its cost.
-    return Record(record.offset, record.timestamp, record.key, record.value, tuple(record.headers))
-
-
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread with a short fetch wait and chunks in place of records."""
 
@@ -301,6 +286,8 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         if not hasattr(consumer, "_fetch_max_wait_ms"):
             raise RuntimeError("this aiokafka has no _fetch_max_wait_ms: the transport must be adapted to it")
         consumer._fetch_max_wait_ms = self.consumer.flow.fetch_wait_ms
+        if consumer._isolation_level != "read_uncommitted":
+            raise RuntimeError("the transport reads uncommitted records too: no exactly_once, no read_committed")
         return consumer
 
     async def _fetch_records(
@@ -325,13 +312,10 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         until = time.monotonic() + (timeout or 0.0)
         with fetcher._subscriptions.fetch_context():
             while self.consumer.flow_active:
-                for result in fetcher._records.values():
-                    if (records := getattr(result, "_partition_records", None)) is not None:
-                        records._consumer_record = _record
                 if fetcher._subscriptions.reassignment_in_progress:
-                    return None  # aiokafka would wait for its end, and then take
+                    return None  # what was fetched may not be ours any more
                 self.handing_over = True
-                drained = await fetcher.fetched_records(active_partitions, timeout=0, max_records=limit)
+                drained = fetched(fetcher, active_partitions, limit)
                 if drained:
                     return self.seek_number, drained
                 self.handing_over = False
@@ -577,13 +561,13 @@ class ChunkConsumer(driver.Consumer):
         finally:
             self._thread.handing_over = False
 
-    def _register(self, tp: TP, records: list[Record]) -> Chunk | None:
+    def _register(self, tp: TP, records: Records) -> Chunk | None:
         flow = self.flow
         expected = flow._delivered.get(tp)
         if expected is None:
             return None
-        if records and records[0].offset < expected:
-            records = [record for record in records if record.offset >= expected]
+        if records and records.offsets[0] < expected:
+            records = records[bisect_left(records.offsets, expected) :]
         if not records:
             return None
         chunk = Chunk(tp, records)

@@ -1,4 +1,4 @@
-"""The look-ups of `models.words`, in machine code.
+"""The loops of `models.words`, `models.seen` and `models.prints` in machine code.
 
 Everything is compiled when this file is imported, from the cache on disk where it has it: nothing compiles under way.
 """
@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numba import njit, types
 
-from models.columns import I32, PADDING, U8, U64
-from models.kernels.bytes import fingerprint, same
+from models.columns import I32, I64, PADDING, U8, U64, Mask
+from models.kernels.bytes import FIRST, SECOND, fingerprint, same
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
+HALF, LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 BEHIND = len(PADDING)
 
 BYTES_READ = types.Array(types.uint8, 1, "C", readonly=True)
@@ -25,14 +26,23 @@ INTEGER = types.int64
 
 
 def loop(signature: Any) -> Callable[[Loop], Loop]:
+    # The loops make no arrays, so they need no reference counts: counting took half the time, at each piece anew.
+    options: dict[str, Any] = {"nogil": True, "_nrt": False}
+
     def build(function: Loop) -> Loop:
         try:
-            ready: Loop = njit(signature, cache=True, nogil=True)(function)
+            ready: Loop = njit(signature, **options, cache=True)(function)
         except RuntimeError:  # no folder to write to
-            ready = njit(signature, nogil=True)(function)
+            ready = njit(signature, **options)(function)
         return ready
 
     return build
+
+
+@njit(inline="always")
+def signed(word: np.uint64) -> int:
+    # numba takes `int` of an unsigned number for an unsigned one, and makes a float of its sum with a signed one.
+    return int(np.int64(word))
 
 
 @loop(
@@ -74,12 +84,12 @@ def look_up(
             if word < 0:
                 break
             if words[word, 0] == key:
-                start = int(words[word, 1])
-                if int(words[word + 1, 1]) - start == length and same(buffer, where, arena, start, length):
+                start = signed(words[word, 1])
+                if signed(words[word + 1, 1]) - start == length and same(buffer, where, arena, start, length):
                     break
             slot = (slot + ONE) & last
         if word < 0 and add:
-            end = int(words[count, 1])
+            end = signed(words[count, 1])
             if count >= most or end + length > room:
                 return row, count
             for n in range(length):
@@ -103,3 +113,95 @@ def fill_slots(slots: I32, words: U64, count: int) -> None:
         while slots[slot] >= 0:
             slot = (slot + ONE) & last
         slots[slot] = word
+
+
+@njit(inline="always")
+def home(first: np.uint64, second: np.uint64, slots: int) -> int:
+    """The slot where a print would like to be. Mixed once more, so that prints need not be good hashes."""
+    key = (first + (second ^ (second >> HALF)) * FIRST) * SECOND
+    return signed(((key ^ (key >> HALF)) & LOW) * np.uint64(slots) >> HALF)
+
+
+@loop(
+    (
+        types.Array(types.uint64, 2, "C", readonly=True),
+        types.Array(types.int64, 1, "C", readonly=True),
+        types.Array(types.boolean, 1, "C", readonly=True),
+        types.boolean[::1],
+        INTEGER,
+        types.int32[::1],
+        types.uint64[:, ::1],
+        INTEGER,
+        INTEGER,
+    )
+)
+def add_prints(
+    prints: U64, time_us: I64, ask: Mask, seen: Mask, row: int, slots: I32, held: U64, count: int, least_us: int
+) -> tuple[int, int]:
+    """Marks in `seen` what is held, and holds what is not, from `row` on.
+
+    An entry is (first half, second half, time), in order of adding. One older than `least_us` is forgotten, only
+    still there; its print may be added anew behind it. Stops before an entry for which there is no room. Gives the row
+    to go on with and the number of entries.
+    """
+    size = len(slots)
+    while row < len(time_us):
+        if ask[row]:
+            first, second = prints[row, 0], prints[row, 1]
+            slot = home(first, second, size)
+            while True:
+                entry = slots[slot]
+                if entry < 0:
+                    break
+                if held[entry, 0] == first and held[entry, 1] == second and signed(held[entry, 2]) >= least_us:
+                    seen[row] = True
+                    break
+                slot += 1
+                if slot == size:
+                    slot = 0
+            if entry < 0 and time_us[row] >= least_us:
+                if count >= len(held):
+                    return row, count
+                held[count, 0], held[count, 1], held[count, 2] = first, second, np.uint64(time_us[row])
+                slots[slot] = count
+                count += 1
+        row += 1
+    return row, count
+
+
+@loop((types.int32[::1], types.uint64[:, ::1], INTEGER, types.uint64[:, ::1], INTEGER))
+def move_prints(slots: I32, held: U64, count: int, into: U64, least_us: int) -> int:
+    """Moves the entries of `least_us` or later, in their order, and enters them into empty slots. Gives how many.
+
+    `into` may be `held` itself.
+    """
+    size, kept = len(slots), 0
+    for entry in range(count):
+        if signed(held[entry, 2]) >= least_us:
+            first, second = held[entry, 0], held[entry, 1]
+            into[kept, 0], into[kept, 1], into[kept, 2] = first, second, held[entry, 2]
+            slot = home(first, second, size)
+            while slots[slot] >= 0:
+                slot += 1
+                if slot == size:
+                    slot = 0
+            slots[slot] = kept
+            kept += 1
+    return kept
+
+
+@loop(
+    (
+        BYTES_READ,
+        I32_READ,
+        I32_READ,
+        types.Array(types.int64, 1, "C", readonly=True),
+        types.uint64[:, ::1],
+    )
+)
+def fill_prints(buffer: U8, at: I32, size: I32, salt: I64, made: U64) -> None:
+    for row in range(len(at)):
+        if size[row] < 0:
+            made[row, 0], made[row, 1] = ZERO, ZERO
+        else:
+            made[row, 0], made[row, 1] = fingerprint(buffer, int(at[row]), int(size[row]), np.uint64(salt[row]))

@@ -24,7 +24,7 @@ from models.ticks import tick_us
 from models.times import SECOND_US
 from rules.incidents.desk import Desk, DeskOutcome
 from streams.agents.queues import Part, Queues, Step, kept
-from streams.agents.saving import Saving, by_topic
+from streams.agents.saving import Save, Saving, by_topic
 from streams.city import City
 from streams.clock import Clock
 from streams.journal import Journal
@@ -71,10 +71,11 @@ class DeskAgent:
         self.queues = self._queues()
         self.lock = asyncio.Lock()
         self.journalled = 0
-        self.stored_s = 0.0
-        self.dirty = False
-        self.saving = Saving()
+        self.saving = self._saving()
         self.counts: dict[str, int] = defaultdict(int)
+
+    def _saving(self) -> Saving:
+        return Saving(self._snapshot, self.lock, self.clock, self.settings.store_every_s)
 
     def _queues(self) -> Queues:
         return Queues(
@@ -104,7 +105,8 @@ class DeskAgent:
         async for at, data in journal.read_from(position):
             await self._do(STEP.decode(data), at)
             self.journalled = at + 1
-        self.stored_s, self.dirty = self.clock.monotonic_s(), True
+        self.saving = self._saving()
+        self.saving.changed = True
         self.queues.done_us = self.opened.desk.now_us
         offsets = self.opened.offsets
         return {TP(full, CENTRE_PARTITION): offsets[self.topics[full]] for full in mine if self.topics[full] in offsets}
@@ -112,9 +114,7 @@ class DeskAgent:
     async def revoked(self, tps: frozenset[TP]) -> None:
         """Store before the partition goes, and let the journal go."""
         if any(tp.topic in self.topics and tp.partition == CENTRE_PARTITION for tp in tps):
-            await self.saving.finish()
-            await self.store_desk()
-            await self.saving.finish()
+            await self.saving.last()
             await self._close()
 
     async def _close(self) -> None:
@@ -136,7 +136,7 @@ class DeskAgent:
         async with self.lock:
             records = [kept(r) for r in chunk.records if tick_us(r) is None]
             await self._step(Step([Part([(topic, records)], None)], {topic: chunk.next_offset}))
-        await self._store_when_due()
+        await self.saving.when_due()
 
     async def pump(self) -> None:
         """Under the stream clock, every `PUMP_S`: do what is due, at the pace."""
@@ -154,13 +154,13 @@ class DeskAgent:
             async with self.lock:
                 if self.opened is not None:
                     await self._step(Step([Part([], self.clock.now_us())], {}))
-        await self._store_when_due()
+        await self.saving.when_due()
 
     async def _step(self, step: Step) -> None:
         assert self.opened is not None
         at = await self.opened.journal.append(msgspec.msgpack.encode(step))
         await self._do(step, at)
-        self.journalled, self.dirty = at + 1, True
+        self.journalled, self.saving.changed = at + 1, True
 
     async def _do(self, step: Step, at: int) -> None:
         assert self.opened is not None
@@ -194,20 +194,14 @@ class DeskAgent:
 
     # state
 
-    async def _store_when_due(self) -> None:
-        if self.clock.monotonic_s() - self.stored_s >= self.settings.store_every_s:
-            await self.store_desk()
-
-    async def store_desk(self) -> None:
-        """Begin to store the Desk's state with its place in the journal; then Kafka may commit up to its offsets."""
-        async with self.lock:
-            self.stored_s = self.clock.monotonic_s()
-            if self.opened is None or not self.dirty or self.saving.busy:
-                return
-            desk, journal, offsets = self.opened
-            blob, at, offsets, self.dirty = desk.snapshot(), self.journalled, dict(offsets), False
-            meta: dict[str, object] = {"epoch": journal.epoch(), "journal": at, "offsets": offsets}
-            self.saving.begin(self._save(journal, blob, meta, offsets))
+    def _snapshot(self) -> Save | None:
+        """The Desk's state with its place in the journal; when it is stored Kafka may commit up to its offsets."""
+        if self.opened is None:
+            return None
+        desk, journal, offsets = self.opened
+        blob, at, offsets = desk.snapshot(), self.journalled, dict(offsets)
+        meta: dict[str, object] = {"epoch": journal.epoch(), "journal": at, "offsets": offsets}
+        return self._save(journal, blob, meta, offsets)
 
     async def _save(self, journal: Journal, blob: bytes, meta: dict[str, object], offsets: dict[str, int]) -> None:
         await self.store.save(f"desk/{CENTRE_PARTITION}", blob, meta)

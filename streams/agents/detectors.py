@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from models.observations import DeadReason, DecodeFailure
 from models.streams import DETECTOR_TOPICS
 from models.ticks import tick_us
-from rules.detection.detector import Detector
-from streams.agents.saving import Saving, by_topic
+from rules.detection.detector import Detector, LaneOutcome
+from streams.agents.saving import Save, Saving, by_topic
 from streams.city import City
 from streams.clock import Clock
 from streams.publisher import Publisher
 from streams.publishing import (
     CENTRE_PARTITION,
-    Message,
     dead_messages,
     detection_messages,
     detector_source,
@@ -30,7 +30,10 @@ from streams.publishing import (
 from streams.settings import Settings
 from streams.store import Store
 from streams.topics import full_name, partition_for
-from streams.transport import TP, Chunk, Flow, Record
+from streams.transport import TP, Chunk, Flow, Records
+
+Ticks = dict[int, int]
+"""Which records of a chunk are clock records, and the instants they tell; nearly always none."""
 
 
 @dataclass(slots=True)
@@ -39,13 +42,11 @@ class Held:
 
     detector: Detector
     next_offset: dict[str, int]
-    stored_s: float
+    ticks_us: dict[str, int]
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    saving: Saving = field(init=False)
     good_keys: set[bytes | None] = field(default_factory=set)
-    ticks_us: dict[str, int] = field(default_factory=dict)
     told_us: int = 0
-    dirty: bool = False
-    saving: Saving = field(default_factory=Saving)
 
 
 class DetectorAgent:
@@ -71,7 +72,9 @@ class DetectorAgent:
                 blob, meta = saved
                 detector.restore(blob)
                 offsets, ticks_us = by_topic(meta["offsets"]), by_topic(meta.get("ticks_us", {}))
-            self.held[partition] = Held(detector, offsets, self.clock.monotonic_s(), ticks_us=ticks_us)
+            self.held[partition] = held = Held(detector, offsets, ticks_us)
+            snapshot = partial(self._snapshot, partition, held)
+            held.saving = Saving(snapshot, held.lock, self.clock, self.settings.store_every_s)
             starts |= {TP(full, partition): offsets[name] for full, name in self.topics.items() if name in offsets}
         return starts
 
@@ -80,9 +83,7 @@ class DetectorAgent:
         for partition in sorted({tp.partition for tp in tps if tp.topic in self.topics}):
             held = self.held.get(partition)
             if held is not None:
-                await held.saving.finish()
-                await self.store_partition(partition)
-                await held.saving.finish()
+                await held.saving.last()
                 self.held.pop(partition, None)
 
     # records
@@ -91,70 +92,61 @@ class DetectorAgent:
         """Decide one chunk and send what comes of it."""
         held, topic = self.held[chunk.partition], self.topics[chunk.topic]
         async with held.lock:
-            records, strays = self._strays(held, topic, chunk)
+            records = all_records = Records.of(chunk.records)
+            ticks = clock_records(records)
+            strays = self._strays(held, records, ticks, chunk.partition)
             if self.settings.clock == "stream":
-                records = self._arrivals(held, topic, records)
+                records = arrivals(records, ticks, held.ticks_us.get(topic, 0))
+                away = [stray.record for stray in strays]
             else:  # a clock record of somebody's recording must not move a live watermark
-                records = [r for r in records if r.value is not None or tick_us(r) is None]
+                away = [*(stray.record for stray in strays), *ticks]
+            if away:
+                records = records.without(away)
             outcome = held.detector.feed(topic, records)
             letters = self.city.letters
-            messages = [
-                *lane_messages(outcome, records, topic, chunk.partition, self.settings.centre, letters),
-                *dead_messages(strays, chunk.records, topic, chunk.partition, letters),
-            ]
-            await self.publisher.send(messages)
-            await self._pass_on_clock(held, topic, chunk)
-            held.next_offset[topic], held.dirty = chunk.next_offset, True
-        for name in ("used", "filtered", "duplicate"):
-            self.counts[name] += getattr(outcome, name)
-        self.counts["late"] += len(outcome.late)
-        self.counts["dead"] += len(outcome.dead) + len(strays)
-        self.counts["detections"] += len(outcome.detections)
-        self.counts["raised"] += sum(d.kind == "raised" for d in outcome.detections)
-        if self.clock.monotonic_s() - held.stored_s >= self.settings.store_every_s:
-            await self.store_partition(chunk.partition)
+            messages = lane_messages(outcome, records, topic, chunk.partition, self.settings.centre, letters)
+            if strays:
+                messages += dead_messages(strays, all_records, topic, chunk.partition, letters)
+            if messages:
+                await self.publisher.send(messages)
+            if ticks and self.settings.clock == "stream":
+                await self._pass_on_clock(held, topic, max(ticks.values()), chunk.partition)
+            held.next_offset[topic], held.saving.changed = chunk.next_offset, True
+        self._count(outcome, len(strays))
+        await held.saving.when_due()
 
-    def _strays(self, held: Held, topic: str, chunk: Chunk) -> tuple[list[Record], list[DecodeFailure]]:
+    def _count(self, outcome: LaneOutcome, strays: int) -> None:
+        counts = self.counts
+        counts["used"] += outcome.used
+        counts["filtered"] += outcome.filtered
+        counts["duplicate"] += outcome.duplicate
+        counts["late"] += len(outcome.late)
+        counts["dead"] += len(outcome.dead) + strays
+        counts["detections"] += len(outcome.detections)
+        counts["raised"] += sum(d.kind == "raised" for d in outcome.detections)
+
+    def _strays(self, held: Held, records: Records, ticks: Ticks, partition: int) -> list[DecodeFailure]:
         """Records whose key belongs to another partition: no state of theirs is here, so they are dead letters."""
-        good, strays = held.good_keys, []
-        for number, record in enumerate(chunk.records):
-            if record.key in good or (record.value is None and tick_us(record) is not None):
-                continue
-            if record.key is not None and partition_for(record.key, self.settings.partitions) == chunk.partition:
-                good.add(record.key)
-                continue
-            found = "no key" if record.key is None else "a key of another partition"
-            detail = f"expected a key that murmur2 puts on partition {chunk.partition}, found {found}"
-            strays.append(DecodeFailure(number, "route", DeadReason.WRONG_PARTITION, "$", detail))
-        if not strays:
-            return list(chunk.records), strays
-        away = {s.record for s in strays}
-        return [r for n, r in enumerate(chunk.records) if n not in away], strays
+        if held.good_keys.issuperset(records.keys):
+            return []
+        new = set(records.keys) - held.good_keys
+        held.good_keys |= {k for k in new if k is not None and partition_for(k, self.settings.partitions) == partition}
+        bad, strays = new - held.good_keys, []
+        for number, key in enumerate(records.keys):
+            if key in bad and number not in ticks:
+                found = "no key" if key is None else "a key of another partition"
+                detail = f"expected a key that murmur2 puts on partition {partition}, found {found}"
+                strays.append(DecodeFailure(number, "route", DeadReason.WRONG_PARTITION, "$", detail))
+        return strays
 
     # clocks
 
-    @staticmethod
-    def _arrivals(held: Held, topic: str, records: Sequence[Record]) -> list[Record]:
-        """Under the stream clock a record arrived when its partition's clock says, whenever the broker took it."""
-        arrived, now_ms = [], held.ticks_us.get(topic, 0) // 1000
-        for record in records:
-            at_us = tick_us(record)
-            if at_us is not None:
-                now_ms = max(now_ms, at_us // 1000)
-            arrived.append(record._replace(timestamp=now_ms) if now_ms else record)
-        return arrived
-
-    async def _pass_on_clock(self, held: Held, topic: str, chunk: Chunk) -> None:
+    async def _pass_on_clock(self, held: Held, topic: str, at_us: int, partition: int) -> None:
         """Under the stream clock, tell the Desk how far all lanes of this partition have come."""
-        if self.settings.clock != "stream":
-            return
-        ticks = [at for record in chunk.records if (at := tick_us(record)) is not None]
-        if not ticks:
-            return
-        held.ticks_us[topic] = max(held.ticks_us.get(topic, 0), *ticks)
+        held.ticks_us[topic] = max(held.ticks_us.get(topic, 0), at_us)
         if len(held.ticks_us) == len(self.topics) and min(held.ticks_us.values()) > held.told_us:
             held.told_us = min(held.ticks_us.values())
-            source = detector_source(chunk.partition)
+            source = detector_source(partition)
             await self.publisher.tick("detections", self.settings.centre, CENTRE_PARTITION, held.told_us, source)
 
     async def tick(self) -> None:
@@ -164,25 +156,18 @@ class DetectorAgent:
                 quiet = [n for full, n in self.topics.items() if self.flow.caught_up(TP(full, partition))]
                 if self.settings.clock == "wall" and quiet:
                     detections = held.detector.advance(self.clock.now_us(), quiet)
-                    held.dirty = held.dirty or bool(detections)
-                    messages: list[Message] = detection_messages(detections, self.settings.centre, partition)
-                    await self.publisher.send(messages)
-            if self.clock.monotonic_s() - held.stored_s >= self.settings.store_every_s:
-                await self.store_partition(partition)
+                    if detections:
+                        held.saving.changed = True
+                        await self.publisher.send(detection_messages(detections, self.settings.centre, partition))
+            await held.saving.when_due()
 
     # state
 
-    async def store_partition(self, partition: int) -> None:
-        """Begin to store state and offsets together; when that is done Kafka may commit up to them."""
-        held = self.held.get(partition)
-        if held is None:  # it went while its turn to be stored came
-            return
-        async with held.lock:
-            held.stored_s = self.clock.monotonic_s()
-            if not held.dirty or held.saving.busy:
-                return
-            blob, offsets, held.dirty = held.detector.snapshot(), dict(held.next_offset), False
-            held.saving.begin(self._save(partition, blob, offsets, dict(held.ticks_us)))
+    def _snapshot(self, partition: int, held: Held) -> Save | None:
+        """State and offsets as they are; when they are stored together Kafka may commit up to the offsets."""
+        if self.held.get(partition) is not held:  # it went while its turn to be stored came
+            return None
+        return self._save(partition, held.detector.snapshot(), dict(held.next_offset), dict(held.ticks_us))
 
     async def _save(self, partition: int, blob: bytes, offsets: dict[str, int], ticks_us: dict[str, int]) -> None:
         meta: dict[str, object] = {"epoch": 0, "offsets": offsets, "ticks_us": ticks_us}
@@ -190,3 +175,23 @@ class DetectorAgent:
         for full, name in self.topics.items():
             if name in offsets and TP(full, partition) in self.flow.assigned:
                 self.flow.stored(TP(full, partition), offsets[name])
+
+
+def clock_records(records: Records) -> Ticks:
+    """The clock records among them."""
+    if None not in records.values:
+        return {}
+    return {
+        number: at_us
+        for number, value in enumerate(records.values)
+        if value is None and (at_us := tick_us(records[number])) is not None
+    }
+
+
+def arrivals(records: Records, ticks: Ticks, at_us: int) -> Records:
+    """Under the stream clock a record arrived when its partition's clock says, whenever the broker took it."""
+    now_ms, done, arrived = at_us // 1000, 0, list[int]()
+    for number, tick in [*ticks.items(), (len(records), 0)]:
+        arrived += [now_ms] * (number - done) if now_ms else records.timestamps[done:number]
+        now_ms, done = max(now_ms, tick // 1000), number
+    return records.arrived(arrived)

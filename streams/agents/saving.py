@@ -3,32 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
+from streams.clock import Clock
 from streams.transport import die
+
+Save = Coroutine[None, None, None]
 
 
 class Saving:
-    """One save at a time. A save that fails ends the process: state that can't be stored must not be built on."""
+    """When the state of one thing is stored: when due, if it changed, one save at a time.
 
-    def __init__(self) -> None:
+    `snapshot` takes the state at once and gives the coroutine that writes it, or nothing where the state is not ours
+    any more; under `lock`, which keeps it from falling between a decision and its acks. A save that fails ends the
+    process: state that can't be stored must not be built on.
+    """
+
+    def __init__(self, snapshot: Callable[[], Save | None], lock: asyncio.Lock, clock: Clock, every_s: float) -> None:
+        self.changed = False
+        self._snapshot, self._lock, self._clock, self._every_s = snapshot, lock, clock, every_s
+        self._began_s = clock.monotonic_s()
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def busy(self) -> bool:
-        return self._task is not None and not self._task.done()
+    async def when_due(self) -> None:
+        """Begin a save if the last one began long enough ago."""
+        if self._clock.monotonic_s() - self._began_s >= self._every_s:
+            await self.begin()
 
-    def begin(self, save: Coroutine[None, None, None]) -> None:
-        """Start a save; the caller has seen that none is under way."""
-        self._task = asyncio.get_running_loop().create_task(self._guarded(save))
+    async def begin(self) -> None:
+        """Begin a save, unless nothing changed or one is under way: then the next turn is for what changed since."""
+        async with self._lock:
+            self._began_s = self._clock.monotonic_s()
+            if self.changed and (self._task is None or self._task.done()):
+                save, self.changed = self._snapshot(), False
+                if save is not None:
+                    self._task = asyncio.get_running_loop().create_task(self._guarded(save))
 
-    async def finish(self) -> None:
-        """Wait for the one under way."""
+    async def written(self) -> None:
+        """Wait for the save under way."""
         if self._task is not None:
             await self._task
 
+    async def last(self) -> None:
+        """Everything is stored when this returns."""
+        await self.written()
+        await self.begin()
+        await self.written()
+
     @staticmethod
-    async def _guarded(save: Coroutine[None, None, None]) -> None:
+    async def _guarded(save: Save) -> None:
         try:
             await save
         except Exception as why:  # noqa: BLE001 (whatever it is, the offsets behind it may not be committed)

@@ -23,6 +23,7 @@ back_ends = pytest.mark.parametrize("compiled", BACK_ENDS)
 PIECES = st.one_of(
     st.none(),
     st.text("ab", max_size=3).map(str.encode),
+    st.integers(0, 999).map(lambda number: b"%03d" % number),
     st.tuples(st.integers(0, 26), st.sampled_from("abé")).map(lambda made: ("x" * made[0] + made[1]).encode()),
     st.text(max_size=40).map(str.encode),
 )
@@ -53,14 +54,15 @@ def check(words: Words, model: Model) -> None:
 
 
 STEPS = st.one_of(
-    st.tuples(st.sampled_from(["intern", "find"]), st.lists(PIECES, max_size=40)),
+    st.tuples(st.just("intern"), st.lists(PIECES, min_size=10, max_size=60)),
+    st.tuples(st.just("find"), st.lists(PIECES, max_size=20)),
     st.tuples(st.just("keep"), st.lists(st.booleans(), min_size=1, max_size=7)),
     st.tuples(st.just("restore"), st.none()),
 )
 
 
-@settings(max_examples=150)
-@given(st.lists(STEPS, max_size=12))
+@settings(max_examples=100)
+@given(st.lists(STEPS, min_size=3, max_size=10))
 def test_every_back_end_does_what_a_list_would(steps: list[tuple[str, list]]) -> None:
     each, model = [Words(compiled) for compiled in BACK_ENDS], Model()
     for what, given_ in steps:

@@ -105,8 +105,8 @@ def seen(second: float, key: bytes | None = KEY) -> Record:
 
 
 async def stored(agent: DetectorAgent) -> None:
-    await agent.store_partition(MINE)
-    await agent.held[MINE].saving.finish()
+    await agent.held[MINE].saving.begin()
+    await agent.held[MINE].saving.written()
 
 
 def test_what_is_decided_is_sent_before_its_offset_is_stored() -> None:
@@ -133,9 +133,9 @@ def test_what_came_while_a_save_was_under_way_is_in_the_next_one() -> None:
         agent = await world.agent()
         world.shell.hold.clear()
         await agent.take(world.chunk("camera.tracks", seen(1)))
-        await agent.store_partition(MINE)
+        await agent.held[MINE].saving.begin()
         await agent.take(world.chunk("camera.tracks", seen(2)))
-        await agent.store_partition(MINE)
+        await agent.held[MINE].saving.begin()
         world.shell.hold.set()
         await agent.revoked(ALL_MINE)
         saves = [dict(meta["offsets"]) for name, meta in world.shell.log if name == "save"]
