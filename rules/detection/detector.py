@@ -13,6 +13,7 @@ from functools import partial
 import msgspec
 
 from geo.atlas import Atlas
+from geo.index import warm
 from models.columns import RawRecord
 from models.compiling import compiled_wanted
 from models.decode import Decoder
@@ -58,6 +59,8 @@ class Detector:
         compiled: bool | None = None,
     ) -> None:
         compiled = compiled_wanted() if compiled is None else compiled
+        if compiled:
+            warm()
         self.partition = partition
         self.lanes = {
             topic: Lane(
