@@ -4,10 +4,11 @@
 
 Contestants take turns, so that each ratio is of two neighbours in time: ours, A, B, ours, C, D, ours; the medians over
 the rounds are given. Each reads its own natural form of the same events: ours single-object frames of the contract,
-the others a flat object a line. The job is `benchmarks.parking`'s: decode, find the zones, tell who stands too long.
+the others a flat object a line. Rates are by the core's seconds, latencies by the clock. The job is that of
+`benchmarks.parking`: decode, find the zones, tell who stands too long.
 
-Most of what Python peers do is find the zones of every event; our rules are filtered before, so that ours finds only
-those of slow vehicles. `…_filter_first` is the same peer with that taken over by hand: quote both.
+Most of what Python peers do is find the zones of every event. Our rules are filtered before, so that ours finds only
+those of slow vehicles; `…_filter_first` is the same peer with that done by hand. Quote both.
 """
 
 from __future__ import annotations
@@ -54,7 +55,6 @@ class Contestant:
     ratio: str
     events: tuple[int, int]
     options: tuple[str, ...] = ()
-    count: str = "--events"
     peers: bool = False
     rounds: int = 99
     inverse: bool = False
@@ -69,7 +69,7 @@ CONTESTANTS = {
     "bytewax": Contestant("bytewax_peer", "detector_vs_bytewax", (50_000, 100_000), peers=True),
     "quixstreams": Contestant("quix_peer", "detector_vs_quixstreams", (50_000, 100_000), peers=True),
     "pathway": Contestant("pathway_peer", "detector_vs_pathway", (50_000, 100_000), peers=True),
-    "flink_java": Contestant("flink_java", "detector_vs_flink_java", (100_000, 500_000), count="--limit", rounds=1),
+    "flink_java": Contestant("flink_java", "detector_vs_flink_java", (100_000, 500_000), rounds=1),
     "c_filter_first": Contestant("c_kernel", "detector_vs_c_filter_first", OURS.events, ("--filter-first",)),
     "bytewax_filter_first": Contestant(
         "bytewax_peer", "detector_vs_bytewax_filter_first", (100_000, 200_000), ("--filter-first",), peers=True
@@ -83,8 +83,11 @@ CONTESTANTS = {
     "pathway_filter_first": Contestant(
         "pathway_peer", "detector_vs_pathway_filter_first", (0, 100_000), ("--filter-first",), peers=True
     ),
-    "esper": Contestant("esper", "detector_vs_esper", (0, 500_000), count="--limit", rounds=1),
-    "tile38": Contestant("tile38", "detector_vs_tile38", (0, 50_000), count="--limit", rounds=1),
+    "flink_java_filter_first": Contestant(
+        "flink_java", "detector_vs_flink_java_filter_first", (0, 500_000), ("--filter-first",), rounds=1
+    ),
+    "esper": Contestant("esper", "detector_vs_esper", (0, 500_000), rounds=1),
+    "tile38": Contestant("tile38", "detector_vs_tile38", (0, 50_000), rounds=1),
 }
 """In the order of their turns."""
 
@@ -121,7 +124,7 @@ def run(one: Contestant, folder: Path, events: int | None) -> dict[str, Any]:
     if not (ROOT / "benchmarks" / "contestants" / f"{one.module}.py").exists():
         raise NotRun("there is no such contestant")
     python = str(peers_python()) if one.peers else sys.executable
-    count = [] if events is None else [one.count, str(events)]
+    count = [] if events is None else ["--events", str(events)]
     command = [python, "-m", f"benchmarks.contestants.{one.module}", str(folder), *count, *one.options]
     try:
         done = subprocess.run(pinned(command), cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)

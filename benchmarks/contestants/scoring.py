@@ -56,7 +56,11 @@ def report(
     packages: Iterable[str] = (),
     more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Prints the contestant's line. `memberships`: (event, zone) pairs found, where all events were looked up."""
+    """Prints the contestant's line.
+
+    `seconds`: the core's, all threads together (`time.process_time`): alone on a machine the clock says the same, with
+    others on it the clock says anything. `memberships`: (event, zone) pairs found, where all events were looked up.
+    """
     told = list(raised)
     true = {
         Raised(row["track"], row["zone"], row["start_ms"], row["fire_ms"])

@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: that a wrong answer would be seen."""
