@@ -78,6 +78,9 @@ def columns_of(records: Sequence[RawRecord]) -> Sequence[Sequence]:  # type: ign
     """offset, timestamp, key, value, headers of all records."""
     if not records:
         return ((),) * len(FIELDS)
+    columns = getattr(records, "columns", None)
+    if columns is not None:
+        return columns  # type: ignore[no-any-return]
     if getattr(type(records[0]), "_fields", None) == FIELDS:
         return tuple(zip(*records, strict=True))
     return [[getattr(r, name) for r in records] for name in FIELDS]

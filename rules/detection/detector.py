@@ -43,8 +43,8 @@ class StateMismatch(Exception):
 class Detector:
     """The Detector of one partition of every Detector topic.
 
-    `lateness`: by topic as the rules say, else the stream's own. Times microseconds UTC. `compiled`: whether loops run as
-    machine code, where nothing else is said as `models.compiling` finds it; what is told is the same.
+    `lateness`: by topic as the rules say, else the stream's own. Times microseconds UTC. `compiled`: whether loops run
+    as machine code, by default as `models.compiling` finds it; what is told is the same.
     """
 
     def __init__(

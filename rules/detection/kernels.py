@@ -7,6 +7,7 @@ Python; the answers are the same.
 from __future__ import annotations
 
 from math import cos, hypot, inf, radians
+from typing import Any
 
 import numba
 import numpy as np
@@ -41,7 +42,7 @@ OPENS = 1
 
 
 @njit(inline="always")
-def metres(lon_a: float, lat_a: float, lon_b: float, lat_b: float) -> float:
+def metres(lon_a: float, lat_a: float, lon_b: float, lat_b: float) -> Any:
     """geo.distance.distance_m, for two points in a city."""
     dlon, dlat = lon_b - lon_a, lat_b - lat_a
     if abs(dlon) <= LOCAL_DEG and abs(dlat) <= LOCAL_DEG:
@@ -55,7 +56,7 @@ def metres(lon_a: float, lat_a: float, lon_b: float, lat_b: float) -> float:
 
 
 @njit(inline="always")
-def key_hash(rule: int, k0: int, k1: int, k2: int, zone: int) -> int:
+def key_hash(rule: int, k0: int, k1: int, k2: int, zone: int) -> Any:
     h = np.uint64(rule + 1) * np.uint64(0x9E3779B97F4A7C15)
     h = (h ^ np.uint64(k0 + 1)) * np.uint64(0xC2B2AE3D27D4EB4F)
     h = (h ^ (h >> np.uint64(29)) ^ np.uint64(k1 + 1)) * np.uint64(0x165667B19E3779F9)
@@ -90,7 +91,7 @@ def index_runs(runs: Rows, count: int, table: I32) -> None:
 
 
 @njit(inline="always")
-def before(due: Rows, a: int, b: int) -> bool:
+def before(due: Any, a: int, b: int) -> Any:
     """Event time first, then content: never arrival."""
     x, y = due[a], due[b]
     if x.time_us != y.time_us:
@@ -131,7 +132,7 @@ def sort(due: Rows, count: int, order: I32, spare: I32) -> I32:
 
 
 @njit(inline="always")
-def begin(runs: Rows, slot: int, hit: Rows, slot_zone: int, state: int) -> None:
+def begin(runs: Rows, slot: int, hit: Any, slot_zone: int, state: int) -> None:
     run = runs[slot]
     run.since_us = run.last_us = hit.time_us
     run.anchor_lon, run.anchor_lat, run.first_offset = hit.lon, hit.lat, hit.offset

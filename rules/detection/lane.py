@@ -32,9 +32,10 @@ from rules.detection.dwell import DwellWatch
 from rules.detection.event import EventWatch, decided_at_once
 from rules.detection.hold import HoldWatch
 from rules.detection.quiet import Quiet
-from rules.detection.rows import HIT, NONE, PENDING, RUN, Rows, plain_bytes
+from rules.detection.rows import HIT, NONE, PENDING, RUN, Rows, plain_bytes, taken
 from rules.detection.select import Cells, Fed, Selector
 from rules.detection.sources import Sources, SourcesState
+from rules.detection.waiting import Waiting
 from rules.detection.watch import Watch
 from rules.language.model import Dwell, Hold, Rule
 
@@ -131,8 +132,7 @@ class Lane:
         self.quiet = Quiet(self) if compiled else None
         self.watermark_us = NEVER_US
         self.looked_us = NEVER_US
-        self.waiting: list[Rows] = []
-        self.earliest_us = 1 << 62
+        self.waiting = Waiting()
         self.batches: dict[int, Batch | list[Cells]] = {}
         self.upto: list[tuple[int, int]] = []
         self.next_batch = 0
@@ -244,10 +244,7 @@ class Lane:
             if self.at_once[int(found["rule"][0])]:
                 at_once += self.hits_of(found, None)
             else:
-                self.waiting.append(found)
-                times = found["time_us"]
-                upto_us = max(upto_us, int(times.max()))
-                self.earliest_us = min(self.earliest_us, int(times.min()))
+                upto_us = max(upto_us, self.waiting.add(found))
         for hit in sorted(at_once, key=lambda h: h.order):
             self.watches[hit.rule].observe(hit)
         if upto_us == NEVER_US:
@@ -257,14 +254,15 @@ class Lane:
 
     def _fill_areas(self, hits: Rows, batch: Batch, fed: Incoming) -> None:
         """The area from the registry, else the record's key, as a word."""
-        areas, keys = self.sources.areas, fed.keys
-        names: list[bytes | None] = []
-        for source, record in zip(hits["source"].tolist(), batch.record[hits["row"]].tolist(), strict=True):
-            area = areas[source]
-            names.append(keys[record] if area is None else area.encode())
-        distinct = list(dict.fromkeys(names))
-        ids = dict(zip(distinct, self.words.intern(Spans.of(distinct)).tolist(), strict=True))
-        hits["area"] = [ids[name] for name in names]
+        areas = self.sources.area_words(self.words)[hits["source"]]
+        unknown = np.flatnonzero(areas == NONE)
+        if len(unknown):
+            keys = fed.keys
+            named = [keys[record] for record in batch.record[hits["row"][unknown]].tolist()]
+            distinct = list(dict.fromkeys(named))
+            ids = dict(zip(distinct, self.words.intern(Spans.of(distinct)).tolist(), strict=True))
+            areas[unknown] = [ids[name] for name in named]
+        hits["area"] = areas
 
     def hits_of(self, rows: Rows, runs: I32 | None) -> list[Hit]:
         """HIT rows as what watches take, in order. `runs`: the place of each among the runs."""
@@ -312,30 +310,24 @@ class Lane:
 
     def _due(self, watermark_us: int) -> list[Hit]:
         """The hits up to the watermark that watches have to see."""
-        if self.earliest_us > watermark_us:
+        if self.waiting.earliest_us > watermark_us:
             return []
         if self.quiet is not None:
             return self.quiet.decide(watermark_us)
-        rows = np.concatenate(self.waiting)
-        due = rows["time_us"] <= watermark_us
-        self.wait_for(rows[~due])
-        return self.hits_of(rows[due], None)
-
-    def wait_for(self, rows: Rows) -> None:
-        """These hits, and no others, still wait."""
-        self.waiting = [rows] if len(rows) else []
-        self.earliest_us = int(rows["time_us"].min()) if len(rows) else 1 << 62
+        return self.hits_of(self.waiting.take_due(watermark_us), None)
 
     def _awake(self) -> None:
         due_us, number, key, zone = heappop(self.timers)
         watch = self.watches[number]
         condition = watch.open.get((key, zone))
-        if condition is not None and condition.wake_us == due_us:
-            if self.quiet is not None:
-                self.quiet.catch_up(condition)
+        if condition is None or condition.wake_us != due_us:
+            return
+        if self.quiet is None:
             watch.awake(condition, due_us)
-            if self.quiet is not None:
-                self.quiet.settle(watch, condition)
+        elif not self.quiet.still_quiet(watch, condition, due_us):
+            self.quiet.catch_up(condition)
+            watch.awake(condition, due_us)
+            self.quiet.settle(watch, condition)
 
     def _let_go(self) -> None:
         """Batches that no waiting hit stands in."""
@@ -373,28 +365,25 @@ class Lane:
 
     def _forget_words(self) -> None:
         wanted = np.zeros(len(self.words), dtype=np.bool_)
-        rows = self._all_rows()
-        for part in rows:
-            for name in ("k0", "k1", "k2", "area"):
-                ids = part[name]
-                wanted[ids[ids >= 0]] = True
+        held = [part[name] for part in self._all_rows() for name in ("k0", "k1", "k2", "area")]
+        for ids in held:
+            wanted[ids[ids >= 0]] = True
         moved = np.append(self.words.keep(wanted), np.int32(NONE))
-        for part in rows:
-            for name in ("k0", "k1", "k2", "area"):
-                part[name] = moved[part[name]]
+        for ids in held:
+            ids[:] = moved[ids]
+        self.sources.forget_area_words()
         self.words_kept = len(self.words)
         if self.quiet is not None:
             self.quiet.renamed()
 
     def _all_rows(self) -> list[Rows]:
-        return self.waiting if self.quiet is None else [*self.waiting, self.quiet.rows]
+        return [self.waiting.rows] if self.quiet is None else [self.waiting.rows, self.quiet.rows]
 
     @property
     def nbytes(self) -> int:
         """What its arrays take: not the conditions that are open, nor the batches that wait."""
-        waiting = sum(part.nbytes for part in self.waiting)
         runs = 0 if self.quiet is None else self.quiet.nbytes
-        return self.words.nbytes + self.sources.nbytes + self.seen.nbytes + waiting + runs
+        return self.words.nbytes + self.sources.nbytes + self.seen.nbytes + self.waiting.nbytes + runs
 
     # what watches ask of their lane
 
@@ -416,14 +405,13 @@ class Lane:
     # stop and go on
 
     def snapshot(self) -> LaneState:
-        rows = np.concatenate(self.waiting) if self.waiting else np.empty(0, dtype=HIT)
+        rows = taken(self.waiting.rows, slice(None))
         carried = [
             self.cells(rule, batch, row)
             for rule, batch, row in zip(
                 rows["rule"].tolist(), rows["batch"].tolist(), rows["row"].tolist(), strict=True
             )
         ]
-        rows = rows.copy()
         rows["batch"], rows["row"] = 0, np.arange(len(rows))
         if self.quiet is not None:
             self.quiet.catch_up_all()
@@ -452,10 +440,9 @@ class Lane:
         self.sources.restore(saved.sources)
         self.seen.restore(saved.seen)
         waiting = self._of_today(np.frombuffer(saved.waiting, HIT).copy(), saved)
-        self.wait_for(waiting)
         if len(waiting):
             self.batches[0] = saved.carried
-            self.upto.append((int(waiting["time_us"].max()), 0))
+            self.upto.append((self.waiting.add(waiting), 0))
             self.next_batch = 1
         numbers = {rule_key(rule): number for number, rule in enumerate(self.rules)}
         for name, conditions in saved.conditions.items():
@@ -484,7 +471,7 @@ class Lane:
         rows["rule"] = rules[rows["rule"]]
         for name in ("zone", "slot_zone") if rows.dtype == RUN else ("zone",):
             rows[name] = zones[rows[name]]
-        rows = rows[(rows["rule"] != NONE) & (rows["zone"] >= NONE)]
+        rows = taken(rows, (rows["rule"] != NONE) & (rows["zone"] >= NONE))
         variants = np.array([len(rule.variants) - 1 for rule in self.rules], dtype=np.int16)
         rows["variant"] = np.where(rows["variant"] < variants[rows["rule"]], rows["variant"], BASE)
         return rows

@@ -15,7 +15,22 @@ import numpy as np
 from models.columns import I32, I64, Spans
 from rules.detection.condition import Condition, Hit
 from rules.detection.dwell import DwellWatch
-from rules.detection.rows import DWELL, EVENT, GONE, HIT, HOLD, LIMITS, NONE, OPEN, PENDING, RUN, WATCHED, Rows
+from rules.detection.rows import (
+    DWELL,
+    EVENT,
+    GONE,
+    HIT,
+    HOLD,
+    LIMITS,
+    NONE,
+    OPEN,
+    PENDING,
+    RUN,
+    WATCHED,
+    Rows,
+    joined,
+    taken,
+)
 from rules.detection.runs import Runs
 from rules.detection.watch import Watch
 from rules.language.model import Dwell, Event
@@ -34,6 +49,7 @@ class Quiet:
         self.lane = lane
         self.runs = Runs([watch.forgotten_after_us for watch in lane.watches])
         self.limits = limits_of(lane.watches)
+        self.absent_us: list[list[int]] = self.limits["absent_us"].tolist()
         self.open_at: dict[int, tuple[Watch, Condition]] = {}
         self.touched: list[int] = []
         self.followed: deque[tuple[I32, I32, list[int], int]] = deque()
@@ -60,13 +76,13 @@ class Quiet:
     def decide(self, watermark_us: int) -> list[Hit]:
         """Decide what is quiet of the hits up to the watermark; gives the others, for their watches."""
         lane, kernels, book = self.lane, self.runs.kernels, self.book
-        waiting = lane.waiting[0] if len(lane.waiting) == 1 else np.concatenate(lane.waiting)
+        waiting = lane.waiting.rows
         count = len(waiting)
         if count > len(self.due):
             self._make_scratch(2 * count)
             book = self.book
         if not self.runs.has_room(count):
-            self._moved(self.runs.make_room(count, lane.earliest_us))
+            self._moved(self.runs.make_room(count, lane.waiting.earliest_us))
         book[kernels.RUNS_USED], book[kernels.WAITING] = self.runs.used, count
         kernels.decide(
             waiting, watermark_us, self.due, self.order, self.spare, self.limits, self.runs.rows, self.runs.table,
@@ -74,14 +90,14 @@ class Quiet:
         )  # fmt: skip
         used, left, _, deferred, quietly = book[:5].tolist()
         self.runs.used = used
-        lane.wait_for(waiting[:left])
+        lane.waiting.left(left)
         if quietly:
             slots = self.quietly[:quietly].copy()
-            self.followed.append((slots, self.runs.rows["batch"][slots], [], 0))
+            self.followed.append((slots, self.runs.facts["batch"][slots], [], 0))
         if not deferred:
             return []
         places = self.deferred_run[:deferred]
-        hits = lane.hits_of(self.due[self.deferred[:deferred]], places)
+        hits = lane.hits_of(taken(self.due, self.deferred[:deferred]), places)
         self.touched = sorted(set(places.tolist()) - {NONE})
         for run in self.touched:
             self._adopt(run)
@@ -102,67 +118,88 @@ class Quiet:
 
     def hand_back(self) -> None:
         """After the watches: what they keep of the runs they saw goes on here."""
-        lane, rows = self.lane, self.runs.rows
+        lane, facts = self.lane, self.runs.facts
         touched, self.touched = self.touched, []
         for run in touched:
-            row = rows[run]
-            rule = int(row["rule"])
+            rule, zone = int(facts["rule"][run]), int(facts["slot_zone"][run])
             watch = lane.watches[rule]
-            key = lane.selector.key_texts(rule, (int(row["k0"]), int(row["k1"]), int(row["k2"])), lane.words)
-            zone = int(row["slot_zone"])
-            condition = watch.open.get((key, lane.paths[zone] if zone >= 0 else ""))
+            condition = watch.open.get((self.key_of(run), lane.paths[zone] if zone >= 0 else ""))
             if condition is None:
-                row["state"] = GONE
+                facts["state"][run] = GONE
                 self.open_at.pop(run, None)
                 continue
             condition.run = run
             if condition.opened_us is None and isinstance(watch, DwellWatch):
-                self._put(row, condition)
+                self._put(run, condition)
                 del watch.open[watch.slot(condition)]
                 self.open_at.pop(run, None)
             else:
                 self.open_at[run] = (watch, condition)
                 self.settle(watch, condition)
 
-    def _put(self, row: np.void, condition: Condition) -> None:
+    def key_of(self, run: int) -> tuple[str, ...]:
+        facts, lane = self.runs.facts, self.lane
+        words = [int(facts[name][run]) for name in ("k0", "k1", "k2")]
+        return lane.selector.key_texts(int(facts["rule"][run]), words, lane.words)
+
+    def _put(self, run: int, condition: Condition) -> None:
         """A pending condition back into its run."""
-        lane = self.lane
-        row["since_us"], row["last_us"], row["points"] = condition.since_us, condition.last_us, condition.points
-        row["anchor_lon"], row["anchor_lat"] = condition.anchor_lon, condition.anchor_lat
-        row["first_offset"], row["source"] = condition.evidence[0], condition.source
-        row["zone"] = lane.atlas.index.numbers[condition.zone] if condition.zone else NONE
-        area = lane.words.intern(Spans.of([condition.area.encode()]))
-        row["area"], row["variant"], row["state"] = int(area[0]), condition.variant, PENDING
-        row["batch"] = row["row"] = NONE
+        lane, facts = self.lane, self.runs.facts
+        self._fill(run, condition)
+        facts["since_us"][run], facts["first_offset"][run] = condition.since_us, condition.evidence[0]
+        facts["zone"][run] = lane.atlas.index.numbers[condition.zone] if condition.zone else NONE
+        facts["area"][run] = lane.words.intern(Spans.of([condition.area.encode()]))[0]
+        facts["state"][run] = PENDING
+
+    def _fill(self, run: int, condition: Condition) -> None:
+        facts = self.runs.facts
+        facts["last_us"][run], facts["points"][run] = condition.last_us, condition.points
+        facts["anchor_lon"][run], facts["anchor_lat"][run] = condition.anchor_lon, condition.anchor_lat
+        facts["source"][run], facts["variant"][run] = condition.source, condition.variant
+        facts["batch"][run] = facts["row"][run] = NONE
 
     def settle(self, watch: Watch, condition: Condition) -> None:
         """Say up to when matches of an open condition need no watch."""
-        if condition.run < 0 or condition.run in self.touched:
+        run = condition.run
+        if run < 0 or run in self.touched:
             return
-        row = self.runs.rows[condition.run]
         if not isinstance(watch, DwellWatch) or condition.opened_us is None:
-            row["state"] = WATCHED
+            self.runs.facts["state"][run] = WATCHED
             return
-        row["state"], row["batch"], row["row"] = OPEN, NONE, NONE
-        row["last_us"], row["points"], row["source"] = condition.last_us, condition.points, condition.source
-        row["anchor_lon"], row["anchor_lat"] = condition.anchor_lon, condition.anchor_lat
-        row["variant"] = condition.variant
-        row["quiet_until_us"] = NEVER_US if condition.unknown else min(condition.wake_us, watch.tells_at(condition) - 1)
+        self._fill(run, condition)
+        self.runs.facts["state"][run] = OPEN
+        self._quiet_until(watch, condition, NEVER_US if condition.unknown else condition.wake_us)
+
+    def _quiet_until(self, watch: Watch, condition: Condition, wake_us: int) -> None:
+        self.runs.facts["quiet_until_us"][condition.run] = min(wake_us, watch.tells_at(condition) - 1)
+
+    def still_quiet(self, watch: Watch, condition: Condition, due_us: int) -> bool:
+        """Whether matches came since it was planned to look at an open condition, so that nothing is to be told yet;
+        then it is looked at again when there may be."""
+        run, facts = condition.run, self.runs.facts
+        if run < 0 or condition.unknown or facts["batch"][run] == NONE or facts["state"][run] != OPEN:
+            return False
+        silent_us = self.lane.coverage.end_of_span(condition.source, due_us)
+        if silent_us is None:
+            return False
+        gone_us = int(facts["last_us"][run]) + self.absent_us[watch.number][condition.variant]
+        ends_us = watch.times_out_at(condition)
+        soonest_us = min(condition.still_us, gone_us, silent_us, silent_us if ends_us is None else ends_us)
+        if soonest_us <= due_us:
+            return False
+        watch.look_at(condition, soonest_us)
+        self._quiet_until(watch, condition, soonest_us)
+        return True
 
     def catch_up(self, condition: Condition) -> None:
         """Take over what an open condition's run has seen since."""
-        if condition.run < 0:
+        run, facts = condition.run, self.runs.facts
+        if run < 0 or (batch := int(facts["batch"][run])) == NONE:
             return
-        row = self.runs.rows[condition.run]
-        batch = int(row["batch"])
-        if batch == NONE:
-            return
-        at = int(row["row"])
-        condition.last_us, condition.points = int(row["last_us"]), int(row["points"])
-        rule = int(row["rule"])
-        cells = self.lane.cells(rule, batch, at)
+        condition.last_us, condition.points = int(facts["last_us"][run]), int(facts["points"][run])
+        cells = self.lane.cells(int(facts["rule"][run]), batch, int(facts["row"][run]))
         condition.lon, condition.lat, condition.error_m, condition.value, condition.attributes = cells
-        row["batch"] = NONE
+        facts["batch"][run] = NONE
 
     def catch_up_all(self) -> None:
         for _, condition in self.open_at.values():
@@ -172,14 +209,14 @@ class Quiet:
         """Its watch has let it go."""
         if condition.run >= 0:
             if condition.run not in self.touched:
-                self.runs.rows["state"][condition.run] = GONE
+                self.runs.facts["state"][condition.run] = GONE
                 self.open_at.pop(condition.run, None)
             condition.run = NONE
 
     # batches
 
     def let_go(self, done: list[int]) -> None:
-        """No hit waits in these batches any more; they stay while the newest match of an open condition may be there."""
+        """No hit waits in these batches any more; they stay while an open condition's newest match may be there."""
         if not self.followed:
             for number in done:
                 del self.lane.batches[number]
@@ -190,7 +227,7 @@ class Quiet:
         self.held_rows += size
         while self.followed and self.held_rows > HELD_ROWS:
             slots, batches, numbers, rows = self.followed.popleft()
-            stale = slots[self.runs.rows["batch"][slots] == batches]
+            stale = slots[self.runs.facts["batch"][slots] == batches]
             for run in stale.tolist():
                 if run in self.open_at:
                     self.catch_up(self.open_at[run][1])
@@ -214,37 +251,35 @@ class Quiet:
 
     def pending(self) -> Rows:
         rows = self.rows
-        pending: Rows = rows[rows["state"] == PENDING]
-        return pending
+        return taken(rows, rows["state"] == PENDING)
 
     def restore(self, runs: Rows) -> None:
         """Pending runs of a snapshot, and a place for each condition that the watches have."""
         lane = self.lane
-        taken: list[tuple[Watch, Condition]] = []
+        held: list[tuple[Watch, Condition]] = []
         for watch in lane.watches:
             if self.limits["kind"][watch.number, -1] == EVENT:
                 continue
             for condition in list(watch.open.values()):
                 if condition.zone and condition.zone not in lane.atlas.index.numbers:
                     continue
-                taken.append((watch, condition))
+                held.append((watch, condition))
                 if condition.opened_us is None and isinstance(watch, DwellWatch):
                     del watch.open[watch.slot(condition)]
-        rows = np.zeros(len(taken), dtype=RUN)
-        for row, (watch, condition) in zip(rows, taken, strict=True):
+        pending = taken(runs, runs["state"] == PENDING)
+        self.runs.have(joined([np.zeros(len(held), dtype=RUN), pending, np.zeros(256, dtype=RUN)], RUN))
+        self.runs.used, facts = len(held) + len(pending), self.runs.facts
+        for run, (watch, condition) in enumerate(held):
             keys = lane.words.intern(Spans.of(lane.selector.key_bytes(watch.number, condition.key)))
-            row["rule"], row["k0"], row["k1"], row["k2"] = watch.number, *[*keys.tolist(), NONE, NONE, NONE][:3]
-            self._put(row, condition)
-            row["slot_zone"] = row["zone"] if watch.by_zone else NONE
-        pending = runs[runs["state"] == PENDING]
-        self.runs.rows = np.concatenate([rows, pending, np.zeros(256, dtype=RUN)])
-        self.runs.used = len(rows) + len(pending)
-        self.runs.make_room(256, NEVER_US)
-        for run, (watch, condition) in enumerate(taken):
+            facts["rule"][run] = watch.number
+            facts["k0"][run], facts["k1"][run], facts["k2"][run] = [*keys.tolist(), NONE, NONE, NONE][:3]
+            self._put(run, condition)
+            facts["slot_zone"][run] = facts["zone"][run] if watch.by_zone else NONE
             if condition.opened_us is not None or not isinstance(watch, DwellWatch):
                 condition.run = run
                 self.open_at[run] = (watch, condition)
                 self.settle(watch, condition)
+        self._moved(self.runs.make_room(256, NEVER_US))
 
 
 def limits_of(watches: list[Watch]) -> Rows:

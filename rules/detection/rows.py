@@ -6,6 +6,7 @@ the atlas; a batch is named by its number on the lane.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -91,10 +92,39 @@ LIMITS = np.dtype(
 """What the loop needs to know of a variant of a rule; a row a rule, a column a variant, the base last."""
 
 
-def grown(rows: npt.NDArray[Any], count: int, room: int) -> npt.NDArray[Any]:
-    """An array with so much room whose first `count` entries are these."""
-    wider = np.empty(room, dtype=rows.dtype)
-    wider[:count] = rows[:count]
+RAW = {dtype: np.dtype(("V", dtype.itemsize)) for dtype in (HIT, RUN)}
+
+
+def raw(rows: Rows) -> Rows:
+    """The same memory as rows without fields: numpy copies those fifty times as fast."""
+    return rows.view(RAW[rows.dtype])
+
+
+def taken(rows: Rows, which: npt.NDArray[Any] | slice) -> Rows:
+    """A copy of some of the rows."""
+    copy: Rows = raw(rows)[which].copy() if isinstance(which, slice) else raw(rows)[which]
+    return copy.view(rows.dtype)
+
+
+def joined(parts: Sequence[Rows], dtype: np.dtype[np.void]) -> Rows:
+    """Rows of one kind behind each other; none make an empty array."""
+    if not parts:
+        return np.empty(0, dtype=dtype)
+    whole: Rows = np.concatenate([raw(part) for part in parts])
+    return whole.view(dtype)
+
+
+def room_for(rows: Rows, count: int, room: int) -> Rows:
+    """Rows with so much room, the first `count` as they are and nothing known of the others."""
+    wider: Rows = np.zeros(room, dtype=rows.dtype)
+    raw(wider)[:count] = raw(rows)[:count]
+    return wider
+
+
+def grown(facts: npt.NDArray[Any], count: int, room: int) -> npt.NDArray[Any]:
+    """The same of an array of numbers."""
+    wider = np.empty(room, dtype=facts.dtype)
+    wider[:count] = facts[:count]
     return wider
 
 

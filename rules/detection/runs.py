@@ -6,9 +6,10 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from models.columns import I32, I64
-from rules.detection.rows import GONE, PENDING, RUN, Rows, grown
+from rules.detection.rows import GONE, PENDING, RUN, Rows, raw, room_for
 
 LEAST_RUNS = 256
 GROWTH, FULL = 1.35, 1.2
@@ -24,10 +25,15 @@ class Runs:
     def __init__(self, longest_gap_us: list[int]) -> None:
         self.longest_gap_us = np.array(longest_gap_us, dtype=np.int64)
         self.kernels: Any = import_module("rules.detection.kernels")
-        self.rows: Rows = np.zeros(LEAST_RUNS, dtype=RUN)
+        self.have(np.zeros(LEAST_RUNS, dtype=RUN))
         self.table: I32 = np.full(4 * LEAST_RUNS, -1, dtype=np.int32)
         self.used = 0
         self.expired = self.evicted = 0
+
+    def have(self, rows: Rows) -> None:
+        """`facts`: the fields, each an array; setting one value of a row is twenty times as slow."""
+        self.rows = rows
+        self.facts: dict[str, npt.NDArray[Any]] = {name: rows[name] for name in RUN.names or ()}
 
     @property
     def nbytes(self) -> int:
@@ -41,7 +47,7 @@ class Runs:
         moved = self.sweep(watermark_us)
         need = self.used + more
         if need * FULL > len(self.rows):
-            self.rows = grown(self.rows, self.used, max(LEAST_RUNS, int(need * GROWTH)))
+            self.have(room_for(self.rows, self.used, max(LEAST_RUNS, int(need * GROWTH))))
             slots = 1 << (2 * len(self.rows) - 1).bit_length()
             self.table = np.empty(max(slots, 4 * LEAST_RUNS), dtype=np.int32)
         self.kernels.index_runs(self.rows, self.used, self.table)
@@ -50,19 +56,20 @@ class Runs:
     def sweep(self, watermark_us: int) -> I32:
         """Close the gaps that ended runs left. The table is to be filled again."""
         rows = self.rows[: self.used]
+        last_us = rows["last_us"]
         pending = rows["state"] == PENDING
-        expired = pending & (rows["last_us"] + self.longest_gap_us[rows["rule"]] < watermark_us)
+        expired = pending & (last_us + self.longest_gap_us[rows["rule"]] < watermark_us)
         keep = (rows["state"] != GONE) & ~expired
         self.expired += int(expired.sum())
         waiting = pending & keep
         if (count := int(waiting.sum())) > MOST_PENDING:
-            newest: I64 = np.sort(rows["last_us"][waiting])
-            stale = waiting & (rows["last_us"] < newest[count // 2])
+            newest: I64 = np.sort(last_us[waiting])
+            stale = waiting & (last_us < newest[count // 2])
             self.evicted += int(stale.sum())
             keep &= ~stale
         moved: I32 = np.cumsum(keep, dtype=np.int32) - 1
         moved[~keep] = -1
-        kept = rows[keep]
+        kept = raw(rows)[keep]
         self.used = len(kept)
-        self.rows[: self.used] = kept
+        raw(self.rows)[: self.used] = kept
         return moved

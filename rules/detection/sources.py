@@ -31,6 +31,7 @@ class Sources:
         self.lon: F64 = np.empty(0)
         self.lat: F64 = np.empty(0)
         self.areas: list[str | None] = []
+        self._area_words: I32 = np.empty(0, dtype=np.int32)
 
     def __len__(self) -> int:
         return self.coverage.count
@@ -58,12 +59,25 @@ class Sources:
             self.areas.append(None if entry is None else entry.area)
         self.coverage.add_sources([self.reach_us(name) for name in names])
 
+    def area_words(self, words: Words) -> I32:
+        """The area of each source as a word, NONE where the registry has none."""
+        if len(self._area_words) < len(self.areas):
+            named = self.areas[len(self._area_words) :]
+            more = words.intern(Spans.of([None if area is None else area.encode() for area in named]))
+            self._area_words = np.append(self._area_words, more)
+        return self._area_words
+
+    def forget_area_words(self) -> None:
+        """The words have other numbers now."""
+        self._area_words = np.empty(0, dtype=np.int32)
+
     def keep(self, wanted: Mask) -> I32:
         """Forget the others; gives the new number of each old one, NONE where it is gone."""
         moved = self.names.keep(wanted)
         self.coverage.keep(wanted, moved)
         for facts in (self.known, self.lon, self.lat):
             facts[: len(self)] = facts[: len(wanted)][wanted]
+        self.forget_area_words()
         self.areas = [area for area, kept in zip(self.areas, wanted.tolist(), strict=True) if kept]
         return moved
 

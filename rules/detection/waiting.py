@@ -1,0 +1,55 @@
+"""Hits that wait for the watermark of their lane, in no order, and the batches they stand in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rules.detection.rows import HIT, Rows, raw, room_for, taken
+
+LEAST_ROOM = 256
+LATEST_US = 1 << 62
+
+
+class Waiting:
+    """How many wait is bounded by the lateness of the stream: a later hit is not taken, an earlier one decided."""
+
+    def __init__(self) -> None:
+        self._room: Rows = np.zeros(LEAST_ROOM, dtype=HIT)
+        self.count = 0
+        self.earliest_us = LATEST_US
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def nbytes(self) -> int:
+        return self._room.nbytes
+
+    @property
+    def rows(self) -> Rows:
+        """The memory itself."""
+        return self._room[: self.count]
+
+    def add(self, hits: Rows) -> int:
+        """Gives the latest event time among them."""
+        count = self.count + len(hits)
+        if count > len(self._room):
+            self._room = room_for(self._room, self.count, 2 * count)
+        raw(self._room)[self.count : count] = raw(hits)
+        self.count = count
+        times = hits["time_us"]
+        self.earliest_us = min(self.earliest_us, int(times.min()))
+        return int(times.max())
+
+    def left(self, count: int) -> None:
+        """Only the first so many still wait: a loop has moved them there."""
+        self.count = count
+        self.earliest_us = int(self.rows["time_us"].min()) if count else LATEST_US
+
+    def take_due(self, watermark_us: int) -> Rows:
+        """The hits up to the watermark; they wait no more."""
+        due = self.rows["time_us"] <= watermark_us
+        hits, rest = taken(self.rows, due), taken(self.rows, ~due)
+        raw(self._room)[: len(rest)] = raw(rest)
+        self.left(len(rest))
+        return hits
