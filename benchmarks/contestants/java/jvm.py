@@ -1,6 +1,6 @@
 """Programs for the JVM: jars by Maven from a pom, classes by javac, both kept in .cache/peers; one pinned run.
 
-The rate is the steady one. In one JVM: all events twice, which warms it up; then a quarter and all of them in turn,
+The rate is the steady one. In one JVM: all events once, which warms it up; then a quarter and all of them in turn,
 three times. Events per second are those between the two sizes by the difference of the smallest figures: neither the
 engine's start nor the JVM's warming up is in it, though both are long (`first_run_s`). Less than a million events would
 drown in the start's scatter: they come in several copies, each with vehicles of its own, and all with the same answer.
@@ -33,7 +33,7 @@ from benchmarks.contestants.scoring import Raised
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[2] / ".cache" / "peers"
 LEAST = 1_000_000
-WARM_RUNS, ROUNDS = 2, 3
+WARM_RUNS, ROUNDS = 1, 3
 HEAP = "-Xmx1g"
 
 _OLDEST_JAVA = 17
