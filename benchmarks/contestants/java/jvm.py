@@ -69,7 +69,7 @@ class Program:
         """The class path; fetched and compiled on first need, and again where the pom or a source changed."""
         _java_version()
         CACHE.mkdir(parents=True, exist_ok=True)
-        with _locked(CACHE / f"{self.name}.lock"):
+        with locked(CACHE / f"{self.name}.lock"):
             jars = _made(CACHE / f"{self.name}-jars", [self.pom], self._fetch)
             classes = _made(CACHE / f"{self.name}-classes", [self.pom, *self.sources], self._compile)
         return f"{classes}:{jars}/*"
@@ -229,7 +229,7 @@ def _run(command: Sequence[str], failure: str) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
