@@ -6,8 +6,8 @@ python -m benchmarks.contestants.tile38 FOLDER [--events N] [--filter-first]
 (`per_event.py`), as Tile38 has no dwell. Server and client share one core; seconds are both's of it, `server_s` is
 Tile38's own part and `client_s` that of its user's Python.
 
-The server is built by `go install`. A module proxy that refuses the module means: not run. It was refused where this was
-written: no figure of the server is known. The client was tried on a stand-in; its 20 µs an event are the least there is.
+The server is built by `go install`. A module proxy that refuses the module means: not run. It was refused where this
+was written, so no figure of the server is known. The client was tried on a stand-in: its 20 µs an event are the least.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,16 +100,17 @@ class Asker:
     """The zones of many events by one pipeline."""
 
     def __init__(self, client: redis.Redis, features: list[dict[str, Any]]) -> None:
-        self.pipeline = client.pipeline(transaction=False)
-        self._ask: Callable[..., object] = self.pipeline.execute_command
+        self.pipeline: Any = client.pipeline(transaction=False)
         for feature in features:
             path = f"{feature['properties']['kind']}/{feature['id']}"
-            self._ask("SET", "zones", path, "OBJECT", orjson.dumps(feature["geometry"]))
+            self.pipeline.execute_command("SET", "zones", path, "OBJECT", orjson.dumps(feature["geometry"]))
         self.pipeline.execute()
 
     def zones(self, events: list[dict[str, Any]]) -> list[list[str]]:
         for event in events:
-            self._ask("INTERSECTS", "zones", "LIMIT", MOST_AT_ONE_POINT, "IDS", "POINT", event["lat"], event["lon"])
+            self.pipeline.execute_command(
+                "INTERSECTS", "zones", "LIMIT", MOST_AT_ONE_POINT, "IDS", "POINT", event["lat"], event["lon"]
+            )
         return [[path.decode() for path in found] for _, found in self.pipeline.execute()]
 
 
