@@ -33,7 +33,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """`vehicles` × `seconds` messages; `objects` > 1 puts so many vehicles in one frame."""
+    """`vehicles` × `seconds` observations; `objects` > 1 puts so many vehicles in one frame."""
 
     vehicles: int
     seconds: int
@@ -45,6 +45,11 @@ class Workload:
     @property
     def observations(self) -> int:
         return self.vehicles * self.seconds
+
+    @property
+    def count(self) -> int:
+        """How many messages it is."""
+        return -(-self.vehicles // self.objects) * self.seconds
 
     def zone_corner(self, number: int) -> tuple[float, float]:
         return LON + number % 20 * STEP_LON, LAT + number // 20 * STEP_LAT

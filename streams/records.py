@@ -20,6 +20,10 @@ Headers = tuple[tuple[str, bytes], ...]
 NO_TIME = -1
 """The arrival of a record that bears none, as Kafka itself writes it."""
 
+RUN_BYTES = 1024 * 1024
+"""Of values in a run: frames of many objects would otherwise hold the loop for a quarter of a second."""
+SAMPLE = 32
+
 
 class Record(NamedTuple):
     """One Kafka record: what the core reads of it (`models.columns.RawRecord`), and nothing aiokafka adds."""
@@ -110,6 +114,14 @@ class Records(Sequence[Record]):
     __hash__ = None  # type: ignore[assignment]
 
 
+def _room(taken: list[Any]) -> int:
+    """How many records make a run, as the first few let one expect."""
+    if len(taken) < SAMPLE:
+        return SAMPLE
+    size = sum(len(record.value) for record in taken[:SAMPLE] if record.value is not None)
+    return max(SAMPLE, SAMPLE * RUN_BYTES // (size or 1))
+
+
 class Batches:
     """In place of aiokafka's PartitionRecords: gives runs of what was fetched of a partition, not single records.
 
@@ -123,9 +135,9 @@ class Batches:
         self._after = 0
 
     def take(self, most: int) -> Records:
-        """The next records; fewer than `most` if there are no more."""
+        """The next records, some `RUN_BYTES` at most."""
         taken: list[Any] = []
-        while (room := most - len(taken)) and (self._rest is not None or self._next_batch()):
+        while (room := min(most, _room(taken)) - len(taken)) > 0 and (self._rest is not None or self._next_batch()):
             run = list(islice(cast(Iterator[Any], self._rest), room))
             exhausted = len(run) < room
             if run and run[0].offset < self.next_fetch_offset:  # we began in the middle of a compressed batch
@@ -136,6 +148,10 @@ class Batches:
             if exhausted:  # compaction may have removed the last of a batch: go on behind it, not in it
                 self._rest, self.next_fetch_offset = None, self._after
         return Records.parsed(taken)
+
+    def has_more(self) -> bool:
+        """Whether a batch is open or left."""
+        return self._rest is not None or self._batches.has_next()
 
     def _next_batch(self) -> bool:
         """Open the next batch with records in it; false if there is none."""
@@ -179,9 +195,10 @@ def _take(result: Any, most: int) -> Records | None:
         result._partition_records = Batches(result._partition_records, str(result._topic_partition))
     if not result.check_assignment(result._topic_partition):
         return None
-    records: Records = result._partition_records.take(most)
+    batches: Batches = result._partition_records
+    records = batches.take(most)
     result._update_position()
-    if len(records) < most:
+    if not batches.has_more():
         result._partition_records = None
     return records
 

@@ -5,7 +5,7 @@ python -m benchmarks.contestants.flink_java FOLDER [--events N] [--filter-first]
 A local environment in one JVM on one core, a file as the source, no checkpoints, object reuse on. How the rate is
 taken: `java/jvm.py`. `--plain`: the same parsing and zones in a loop of plain Java, without Flink and without the rule.
 
-Of 2.6 to 2.9 µs an event 2.0 are the job's (that loop); the rest is Flink's source, exchange by key and state.
+Of 2.7 to 2.9 µs an event 2.0 are the job's (that loop); the rest is Flink's source, exchange by key and state.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ A, B = TopicPartition("a", 0), TopicPartition("b", 0)
 
 def batch(base: int, records: list[Record], codec: int = 0, control: bool = False) -> bytes:
     """A batch as a broker keeps it; what compaction took is what is missing among the records."""
-    builder = DefaultRecordBatchBuilder(2, codec, False, -1, -1, -1, 1 << 20)
+    builder = DefaultRecordBatchBuilder(2, codec, False, -1, -1, -1, 1 << 24)
     for r in records:
         builder.append(r.offset - base, r.timestamp, r.key, r.value, list(r.headers))
     data = builder.build()
@@ -153,6 +153,16 @@ def test_the_limit_is_over_all_partitions() -> None:
     fetcher = Fetcher(a=(0, data), b=(0, data))
     assert {tp.topic: len(records) for tp, records in fetched(fetcher, {A, B}, 7).items()} == {"a": 5, "b": 2}
     assert {tp.topic: len(records) for tp, records in fetched(fetcher, {A, B}, 7).items()} == {"b": 3}
+
+
+def test_a_run_of_large_records_is_short() -> None:
+    large = [record(n, b"x" * 10_000) for n in range(500)]
+    fetcher = Fetcher(a=(0, batch(0, large[:90]) + batch(90, large[90:])))
+    runs = []
+    while A in fetcher._records:
+        runs.append(fetched(fetcher, {A}, 10_000)[A])
+    assert [len(run) for run in runs] == [104, 104, 104, 104, 84]
+    assert [r.offset for run in runs for r in run] == list(range(500))
 
 
 def test_an_error_of_one_partition_waits_until_what_came_before_it_is_given() -> None:

@@ -1,6 +1,6 @@
 """Programs for the JVM: jars by Maven from a pom, classes by javac, both kept in .cache/peers; one pinned run.
 
-The rate is the steady one. In one JVM: all events twice, which warms it up; then a quarter and all of them in turn,
+The rate is the steady one. In one JVM: all events once, which warms it up; then a quarter and all of them in turn,
 three times. Events per second are those between the two sizes by the difference of the smallest figures: neither the
 engine's start nor the JVM's warming up is in it, though both are long (`first_run_s`). Less than a million events would
 drown in the start's scatter: they come in several copies, each with vehicles of its own, and all with the same answer.
@@ -33,7 +33,7 @@ from benchmarks.contestants.scoring import Raised
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[2] / ".cache" / "peers"
 LEAST = 1_000_000
-WARM_RUNS, ROUNDS = 2, 3
+WARM_RUNS, ROUNDS = 1, 3
 HEAP = "-Xmx1g"
 
 _OLDEST_JAVA = 17
@@ -69,7 +69,7 @@ class Program:
         """The class path; fetched and compiled on first need, and again where the pom or a source changed."""
         _java_version()
         CACHE.mkdir(parents=True, exist_ok=True)
-        with _locked(CACHE / f"{self.name}.lock"):
+        with locked(CACHE / f"{self.name}.lock"):
             jars = _made(CACHE / f"{self.name}-jars", [self.pom], self._fetch)
             classes = _made(CACHE / f"{self.name}-classes", [self.pom, *self.sources], self._compile)
         return f"{classes}:{jars}/*"
@@ -229,7 +229,7 @@ def _run(command: Sequence[str], failure: str) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,0 +1,20 @@
+"""Illegal parking on Esper, as its users write it: EPL, the geofence a single-row function with JTS, Jackson before it.
+
+python -m benchmarks.contestants.esper FOLDER [--events N] [--filter-first]
+
+One runtime in one JVM on one core, no threads of its own, no clock. How the rate is taken: `java/jvm.py`.
+
+Of 2.8 µs an event 2.0 are the job's, decoding and zones (`flink_java --plain`), and 0.8 Esper's filters and contexts.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks.contestants import scoring
+from benchmarks.contestants.java.jvm import Program
+
+PROGRAM = Program("esper", "parking.EsperParking")
+
+if __name__ == "__main__":
+    sys.exit(PROGRAM.contend("esper", "epl", scoring.arguments(__doc__).parse_args()))
