@@ -40,8 +40,6 @@ from models.observations import STRICT_TYPES, WIRE_TYPES, DeadReason, DecodeFail
 from models.privacy import Tokens, mask_text
 from models.scanner import TOPICS, Scanner
 
-import os
-NOSCAN = bool(os.environ.get("NOSCAN"))
 STAGE = "decode"
 COUNTED_RECORDS = 16  # records of one call whose unknown fields are counted exactly
 
@@ -120,7 +118,7 @@ class Decoder:
 
     def scanner(self, topic: str) -> Scanner | None:
         """A scanner of a topic's canonical layouts, of its own state; None for a topic that has none."""
-        return None if NOSCAN else (Scanner(topic, self._metric_units, self._tokens) if topic in TOPICS else None)
+        return Scanner(topic, self._metric_units, self._tokens) if topic in TOPICS else None
 
     def decode_feedback(self, record: RawRecord, number: int = 0) -> Feedback | DecodeFailure:
         """A record of `dispatch.feedback`; `number` is its index in the caller's list, for the failure.

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from geo.distance import EARTH_RADIUS_M, LOCAL_DEG
-from models.columns import I32, I64
+from models.columns import F64, I8, I32, I64, U64, Mask
 from rules.detection.rows import (
     DWELL,
     EVENT,
@@ -88,6 +88,61 @@ def index_runs(runs: Rows, count: int, table: I32) -> None:
         run = runs[slot]
         _, place = find(runs, table, run.rule, run.k0, run.k1, run.k2, run.slot_zone)
         table[place] = slot
+
+
+def read_only(kind: Any, dimensions: int = 1) -> Any:
+    return numba.types.Array(kind, dimensions, "C", readonly=True)
+
+
+@njit(
+    numba.void(
+        HITS,
+        LONGS,
+        LONGS,
+        numba.boolean[::1],
+        LONGS,
+        numba.int8[::1],
+        read_only(numba.int64),
+        read_only(numba.int32),
+        read_only(numba.float64),
+        read_only(numba.float64),
+        numba.uint64[:, ::1],
+        LONGS,
+        INTS,
+        numba.int64,
+        numba.int64,
+    ),
+    cache=True,
+    nogil=True,
+)
+def fill_hits(
+    hits: Rows,
+    rows: I64,
+    zone: I64,
+    entered: Mask,
+    variant: I64,
+    signal: I8,
+    time_us: I64,
+    record: I32,
+    lon: F64,
+    lat: F64,
+    prints: U64,
+    offsets: I64,
+    sources: I32,
+    rule: int,
+    batch: int,
+) -> None:
+    """Hits of one rule in a batch: all but their keys and areas."""
+    for i in range(len(rows)):
+        row = rows[i]
+        of = record[row]
+        hit = hits[i]
+        hit.time_us, hit.print_a, hit.print_b = time_us[row], prints[of, 0], prints[of, 1]
+        hit.offset, hit.source, hit.lon, hit.lat = offsets[of], sources[of], lon[row], lat[row]
+        hit.ordinal = hit.row = row
+        hit.rule, hit.batch, hit.zone = rule, batch, zone[i]
+        hit.variant, hit.inside, hit.signal = variant[i], entered[i], signal[i]
+        hit.area = hit.k0 = hit.k1 = hit.k2 = NONE
 
 
 @njit(inline="always")

@@ -126,7 +126,7 @@ class Lane:
         self.door = Door(
             topic, atlas, decoder, self.sources, accept_unregistered=accept_unregistered, compiled=compiled
         )
-        self.selector = Selector(topic, self.rules, self.paths, atlas.index)
+        self.selector = Selector(topic, self.rules, self.paths, atlas.index, compiled=compiled)
         self.watches = [self._watch(rule, number) for number, rule in enumerate(self.rules)]
         self.at_once = [decided_at_once(rule) for rule in self.rules]
         self.quiet = Quiet(self) if compiled else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from models.streams import STREAMS
 from models.words import Words
 from rules.detection.condition import BASE
 from rules.detection.hold import CLOSES, OPENS
-from rules.detection.rows import HIT, MOST_KEY_FIELDS, NONE, Rows
+from rules.detection.rows import HIT, MOST_KEY_FIELDS, NONE, Rows, taken
 from rules.language.model import Hold, Rule
 from rules.language.zones import zone_matches
 
@@ -69,7 +70,7 @@ class Matches(NamedTuple):
     zone: I64
     entered: Mask
     variant: I64
-    signal: I8 | int
+    signal: I8
 
 
 JOIN = "+"  # no field's name has it
@@ -85,7 +86,10 @@ def key_places(names: Sequence[str]) -> list[str]:
 class Selector:
     """All rules of one topic against one set of zones."""
 
-    def __init__(self, topic: str, rules: Sequence[Rule], zone_paths: Sequence[str], index: ZoneLookup) -> None:
+    def __init__(
+        self, topic: str, rules: Sequence[Rule], zone_paths: Sequence[str], index: ZoneLookup, *, compiled: bool
+    ) -> None:
+        self.kernels: Any = import_module("rules.detection.kernels") if compiled else None
         self.stream, self.rules, self.paths, self.index = STREAMS[topic], tuple(rules), tuple(zone_paths), index
         self.filters = [self._bind(rule) for rule in self.rules]
         self.override_zones = [
@@ -166,7 +170,7 @@ class Selector:
             return None
         variant = self._variants(number, rule, batch, rows, zone)
         if not isinstance(rule.base.detect, Hold):
-            return Matches(rows, zone, entered, variant, 0)
+            return Matches(rows, zone, entered, variant, np.zeros(len(rows), dtype=np.int8))
         signal, said = self._signals(rule, batch, rows, variant)
         if not said.all():
             rows, zone, entered, variant, signal = rows[said], zone[said], entered[said], variant[said], signal[said]
@@ -231,25 +235,29 @@ class Selector:
         keys: dict[str, I32],
     ) -> Rows:
         rows = found.rows
-        record = batch.record[rows]
-        hits: Rows = np.empty(len(rows), dtype=HIT)
-        hits["time_us"] = batch.time_us[rows]
-        hits["print_a"], hits["print_b"] = fed.prints[record, 0], fed.prints[record, 1]
-        hits["offset"], hits["source"], hits["area"] = fed.offsets[record], fed.sources[record], NONE
-        hits["lon"], hits["lat"] = batch.numbers("lon")[rows], batch.numbers("lat")[rows]
-        hits["ordinal"] = hits["row"] = rows
-        hits["rule"], hits["batch"], hits["zone"] = number, batch_number, found.zone
-        hits["variant"], hits["inside"], hits["signal"] = found.variant, found.entered, found.signal
-        hits["k1"] = hits["k2"] = NONE
+        hits: Rows = np.zeros(len(rows), dtype=HIT)
+        if self.kernels is not None:
+            self.kernels.fill_hits(
+                hits, rows, found.zone, found.entered, found.variant, found.signal, batch.time_us, batch.record,
+                batch.numbers("lon"), batch.numbers("lat"), fed.prints, fed.offsets, fed.sources, number, batch_number,
+            )  # fmt: skip
+        else:
+            record = batch.record[rows]
+            hits["time_us"] = batch.time_us[rows]
+            hits["print_a"], hits["print_b"] = fed.prints[record, 0], fed.prints[record, 1]
+            hits["offset"], hits["source"] = fed.offsets[record], fed.sources[record]
+            hits["lon"], hits["lat"] = batch.numbers("lon")[rows], batch.numbers("lat")[rows]
+            hits["ordinal"] = hits["row"] = rows
+            hits["rule"], hits["batch"], hits["zone"] = number, batch_number, found.zone
+            hits["variant"], hits["inside"], hits["signal"] = found.variant, found.entered, found.signal
+            hits["area"] = hits["k0"] = hits["k1"] = hits["k2"] = NONE
         keyed: Mask | None = None
         for place, name in enumerate(self.keys[number]):
             ids = self._key_ids(batch, rows, name, words)
             hits[f"k{place}"] = ids
             if len(ids) and ids.min() < 0:
                 keyed = ids >= 0 if keyed is None else keyed & (ids >= 0)
-        if not self.keys[number]:
-            hits["k0"] = NONE
-        return hits if keyed is None else hits[keyed]
+        return hits if keyed is None else taken(hits, keyed)
 
     @staticmethod
     def _key_ids(batch: Batch, rows: I64, name: str, words: Words) -> I32:

@@ -125,8 +125,10 @@ def both_ways(parts: Sequence[Pairer], if_true: Any, if_false: Any) -> Pairer:
 
 
 def column(batch: Batch, node: FieldOf) -> Column:
-    found = batch.columns.get(node.name)
-    return batch.columns[node.alias or node.name] if found is None else found
+    try:
+        return batch.columns[node.name]
+    except KeyError:
+        return batch.columns[node.alias or node.name]
 
 
 def flag_field(node: FieldOf) -> Pairer:
