@@ -4,7 +4,8 @@ python -m benchmarks.contestants.esper FOLDER [--events N] [--filter-first]
 
 One runtime in one JVM on one core, no threads of its own, no clock. How the rate is taken: `java/jvm.py`.
 
-Of 2.8 µs an event 2.0 are the job's, decoding and zones (`flink_java --plain`), and 0.8 Esper's filters and contexts.
+Of 2.8 to 3.7 µs an event (the more, the busier the machine) 2.0 are the job's, decoding and zones (`flink_java
+--plain`); the rest is Esper's filters and contexts.
 """
 
 from __future__ import annotations

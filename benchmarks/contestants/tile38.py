@@ -99,8 +99,8 @@ def running(program: Path, folder: Path) -> Iterator[tuple[redis.Redis, int]]:
 class Asker:
     """The zones of many events by one pipeline."""
 
-    def __init__(self, client: redis.Redis, features: list[dict[str, Any]]) -> None:
-        self.pipeline: Any = client.pipeline(transaction=False)
+    def __init__(self, client: Any, features: list[dict[str, Any]]) -> None:
+        self.pipeline = client.pipeline(transaction=False)
         for feature in features:
             path = f"{feature['properties']['kind']}/{feature['id']}"
             self.pipeline.execute_command("SET", "zones", path, "OBJECT", orjson.dumps(feature["geometry"]))

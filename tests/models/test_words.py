@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.columns import Spans
+from models.columns import PADDING, Spans
 from models.compiling import compiled_wanted
 from models.words import Words
 
@@ -154,6 +154,16 @@ def test_two_words_of_one_hash_stay_two(size: int) -> None:
     assert words.bytes(2) == b"a" * size
 
 
+@pytest.mark.skipif(not compiled_wanted(), reason="no numba")
+def test_there_is_padding_behind_the_last_word() -> None:
+    words = Words(compiled=True)
+    for number in range(2000):
+        words.intern(Spans.of([b"%04d" % number]))
+        assert len(words._table.arena) >= 4 * len(words) + len(PADDING)  # type: ignore[attr-defined]
+    words.keep(np.arange(2000) < 100)
+    assert len(words._table.arena) >= 400 + len(PADDING)  # type: ignore[attr-defined]
+
+
 @back_ends
 def test_a_word_that_is_not_there_is_an_error(compiled: bool) -> None:
     words = Words(compiled)
@@ -191,7 +201,7 @@ def test_a_broken_snapshot_changes_nothing(compiled: bool, arena: bytes, sizes: 
 def test_the_plain_back_end_needs_no_numba() -> None:
     code = (
         "import sys; sys.modules['numba'] = None\n"
-        "from models.words import Words; from models.columns import Spans\n"
+        "from models.words import Words; from models.columns import PADDING, Spans\n"
         "assert Words(False).intern(Spans.of([b'a', None, b'a'])).tolist() == [0, -1, 0]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
