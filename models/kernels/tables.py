@@ -5,16 +5,11 @@ Everything is compiled when this file is imported, from the cache on disk where 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import numpy as np
 from numba import njit, types
 
 from models.columns import I32, I64, PADDING, U8, U64, Mask
-from models.kernels.bytes import FIRST, SECOND, fingerprint, same
-
-Loop = TypeVar("Loop", bound=Callable[..., Any])
+from models.kernels.bytes import FIRST, SECOND, fingerprint, loop, same
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
 HALF, LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
@@ -23,20 +18,6 @@ BEHIND = len(PADDING)
 BYTES_READ = types.Array(types.uint8, 1, "C", readonly=True)
 I32_READ = types.Array(types.int32, 1, "C", readonly=True)
 INTEGER = types.int64
-
-
-def loop(signature: Any) -> Callable[[Loop], Loop]:
-    # The loops make no arrays, so they need no reference counts: counting took half the time, at each piece anew.
-    options: dict[str, Any] = {"nogil": True, "_nrt": False}
-
-    def build(function: Loop) -> Loop:
-        try:
-            ready: Loop = njit(signature, **options, cache=True)(function)
-        except RuntimeError:  # no folder to write to
-            ready = njit(signature, **options)(function)
-        return ready
-
-    return build
 
 
 @njit(inline="always")

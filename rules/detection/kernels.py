@@ -15,6 +15,7 @@ from numba import njit
 
 from geo.distance import EARTH_RADIUS_M, LOCAL_DEG
 from models.columns import F64, I8, I32, I64, U64, Mask
+from models.kernels.bytes import loop
 from rules.detection.rows import (
     DWELL,
     EVENT,
@@ -80,7 +81,7 @@ def find(runs: Rows, table: I32, rule: int, k0: int, k1: int, k2: int, zone: int
         place = (place + 1) & mask
 
 
-@njit(numba.void(RUNS, numba.int64, INTS), cache=True, nogil=True)
+@loop(numba.void(RUNS, numba.int64, INTS))
 def index_runs(runs: Rows, count: int, table: I32) -> None:
     """Fill an empty table."""
     table[:] = NONE
@@ -94,7 +95,7 @@ def read_only(kind: Any, dimensions: int = 1) -> Any:
     return numba.types.Array(kind, dimensions, "C", readonly=True)
 
 
-@njit(
+@loop(
     numba.void(
         HITS,
         LONGS,
@@ -111,9 +112,7 @@ def read_only(kind: Any, dimensions: int = 1) -> Any:
         INTS,
         numba.int64,
         numba.int64,
-    ),
-    cache=True,
-    nogil=True,
+    )
 )
 def fill_hits(
     hits: Rows,
@@ -169,7 +168,8 @@ def sort(due: Rows, count: int, order: I32, spare: I32) -> I32:
             middle, high = low + width, min(low + 2 * width, count)
             if not before(due, order[middle], order[middle - 1]):
                 continue
-            spare[low:middle] = order[low:middle]
+            for i in range(low, middle):
+                spare[i] = order[i]
             left, right, at = low, middle, low
             while left < middle and right < high:
                 if before(due, order[right], spare[left]):
@@ -196,11 +196,7 @@ def begin(runs: Rows, slot: int, hit: Any, slot_zone: int, state: int) -> None:
     run.points, run.batch, run.row, run.state = 1, NONE, NONE, state
 
 
-@njit(
-    numba.void(HITS, numba.int64, HITS, INTS, INTS, LIMIT_TABLE, RUNS, INTS, LONGS, INTS, INTS, INTS),
-    cache=True,
-    nogil=True,
-)
+@loop(numba.void(HITS, numba.int64, HITS, INTS, INTS, LIMIT_TABLE, RUNS, INTS, LONGS, INTS, INTS, INTS))
 def decide(
     waiting: Rows,
     watermark_us: int,
@@ -289,11 +285,7 @@ def decide(
     book[RUNS_USED], book[DEFERRED], book[FOLLOWED] = used, later, quiet
 
 
-@njit(
-    numba.types.UniTuple(numba.int64, 2)(INTS, LONGS, LONGS, LONGS, LONGS, INTS, LONGS, LONGS, INTS),
-    cache=True,
-    nogil=True,
-)
+@loop(numba.types.UniTuple(numba.int64, 2)(INTS, LONGS, LONGS, LONGS, LONGS, INTS, LONGS, LONGS, INTS))
 def see(
     source: I32,
     time_us: I64,
