@@ -36,8 +36,9 @@ RUNS = numba.from_dtype(RUN)[::1]
 LIMIT_TABLE = numba.from_dtype(LIMITS)[:, ::1]
 INTS, LONGS = numba.int32[::1], numba.int64[::1]
 
-RUNS_USED, WAITING, DUE, DEFERRED, FOLLOWED = range(5)
-"""Places of the book: how many runs are in use, hits still waiting, decided, left to the watches, followed quietly."""
+RUNS_USED, WAITING, DUE, DEFERRED, FOLLOWED, RESTING = range(6)
+"""Places of the book: how many runs are in use, hits still waiting, decided, left to the watches, followed quietly;
+runs that rest."""
 
 OPENS = 1
 
@@ -193,10 +194,10 @@ def begin(runs: Rows, slot: int, hit: Any, slot_zone: int, state: int) -> None:
     run.anchor_lon, run.anchor_lat, run.first_offset = hit.lon, hit.lat, hit.offset
     run.rule, run.k0, run.k1, run.k2, run.slot_zone = hit.rule, hit.k0, hit.k1, hit.k2, slot_zone
     run.zone, run.source, run.area, run.variant = hit.zone, hit.source, hit.area, hit.variant
-    run.points, run.batch, run.row, run.state = 1, NONE, NONE, state
+    run.points, run.batch, run.row, run.state, run.resting = 1, NONE, NONE, state, 0
 
 
-@loop(numba.void(HITS, numba.int64, HITS, INTS, INTS, LIMIT_TABLE, RUNS, INTS, LONGS, INTS, INTS, INTS))
+@loop(numba.void(HITS, numba.int64, HITS, INTS, INTS, LIMIT_TABLE, RUNS, INTS, LONGS, LONGS, INTS, INTS, INTS))
 def decide(
     waiting: Rows,
     watermark_us: int,
@@ -206,6 +207,7 @@ def decide(
     limits: Rows,
     runs: Rows,
     table: I32,
+    start_us: I64,
     book: I64,
     deferred: I32,
     deferred_run: I32,
@@ -270,6 +272,7 @@ def decide(
             and hit.source == run.source
             and hit.variant == run.variant
             and hit.time_us - run.last_us < limit.absent_us
+            and (run.resting == 0 or start_us[run.source] <= run.last_us)
         ):
             if limit.max_move_m == inf or (
                 metres(run.anchor_lon, run.anchor_lat, hit.lon, hit.lat) <= limit.max_move_m
@@ -283,6 +286,39 @@ def decide(
         deferred[later], deferred_run[later] = at, slot
         later += 1
     book[RUNS_USED], book[DEFERRED], book[FOLLOWED] = used, later, quiet
+
+
+@loop(numba.int64(INTS, numba.int64, RUNS, LIMIT_TABLE, LONGS, LONGS, numba.int64, INTS, LONGS))
+def rouse(
+    resting: I32,
+    count: int,
+    runs: Rows,
+    limits: Rows,
+    start_us: I64,
+    end_us: I64,
+    watermark_us: int,
+    roused: I32,
+    book: I64,
+) -> int:
+    """Which resting runs their watch has to look at by now. What does not rest any more leaves `resting`, whose count
+    goes to the book; gives how many are `roused`."""
+    left = out = 0
+    for i in range(count):
+        slot = resting[i]
+        run = runs[slot]
+        if run.state != OPEN or run.resting == 0:
+            continue
+        missed_us = run.last_us + limits[run.rule, run.variant].absent_us
+        silent = start_us[run.source] > run.last_us or end_us[run.source] <= watermark_us
+        if silent or missed_us <= watermark_us or run.look_at_us <= watermark_us:
+            run.resting = 0
+            roused[out] = slot
+            out += 1
+        else:
+            resting[left] = slot
+            left += 1
+    book[RESTING] = left
+    return out
 
 
 @loop(numba.types.UniTuple(numba.int64, 2)(INTS, LONGS, LONGS, LONGS, LONGS, INTS, LONGS, LONGS, INTS))

@@ -295,7 +295,10 @@ class Lane:
             return
         self.watermark_us = watermark_us
         timers = self.timers
-        for hit in self._due(watermark_us):
+        hits = self._due(watermark_us)
+        if self.quiet is not None:
+            self.quiet.rouse(watermark_us)
+        for hit in hits:
             while timers and timers[0][0] < hit.time_us:
                 self._awake()
             self.watches[hit.rule].observe(hit)
@@ -324,7 +327,7 @@ class Lane:
             return
         if self.quiet is None:
             watch.awake(condition, due_us)
-        elif not self.quiet.still_quiet(watch, condition, due_us):
+        elif not self.quiet.still_quiet(watch, condition):
             self.quiet.catch_up(condition)
             watch.awake(condition, due_us)
             self.quiet.settle(watch, condition)

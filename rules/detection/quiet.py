@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 HELD_ROWS = 1 << 16
 """Rows of batches that are kept because the newest match of an open condition may stand in them; beyond, the conditions
 are brought up to date and the oldest batches let go."""
-NEVER_US = -(1 << 62)
+NEVER_US, FAR_US = -(1 << 62), 1 << 62
 
 
 class Quiet:
@@ -54,6 +54,8 @@ class Quiet:
         self.touched: list[int] = []
         self.followed: deque[tuple[I32, I32, list[int], int]] = deque()
         self.held_rows = 0
+        self.resting: I32 = np.empty(64, dtype=np.int32)
+        self.rest = 0
         self._make_scratch(256)
 
     def _make_scratch(self, room: int) -> None:
@@ -86,7 +88,7 @@ class Quiet:
         book[kernels.RUNS_USED], book[kernels.WAITING] = self.runs.used, count
         kernels.decide(
             waiting, watermark_us, self.due, self.order, self.spare, self.limits, self.runs.rows, self.runs.table,
-            book, self.deferred, self.deferred_run, self.quietly,
+            lane.coverage.start_us, book, self.deferred, self.deferred_run, self.quietly,
         )  # fmt: skip
         used, left, _, deferred, quietly = book[:5].tolist()
         self.runs.used = used
@@ -106,7 +108,10 @@ class Quiet:
     def _adopt(self, run: int) -> None:
         """Let the watch of a run have it as a Condition, up to date."""
         if run in self.open_at:
-            self.catch_up(self.open_at[run][1])
+            watch, condition = self.open_at[run]
+            self.catch_up(condition)
+            if self.runs.facts["resting"][run]:
+                self._plan(watch, condition)
             return
         row = self.runs.rows[run]
         watch = self.lane.watches[int(row["rule"])]
@@ -157,6 +162,7 @@ class Quiet:
         facts["anchor_lon"][run], facts["anchor_lat"][run] = condition.anchor_lon, condition.anchor_lat
         facts["source"][run], facts["variant"][run] = condition.source, condition.variant
         facts["batch"][run] = facts["row"][run] = NONE
+        facts["resting"][run] = 0
 
     def settle(self, watch: Watch, condition: Condition) -> None:
         """Say up to when matches of an open condition need no watch."""
@@ -173,23 +179,63 @@ class Quiet:
     def _quiet_until(self, watch: Watch, condition: Condition, wake_us: int) -> None:
         self.runs.facts["quiet_until_us"][condition.run] = min(wake_us, watch.tells_at(condition) - 1)
 
-    def still_quiet(self, watch: Watch, condition: Condition, due_us: int) -> bool:
-        """Whether matches came since it was planned to look at an open condition, so that nothing is to be told yet;
-        then it is looked at again when there may be."""
+    def still_quiet(self, watch: Watch, condition: Condition) -> bool:
+        """Whether matches came since it was planned to look at an open condition. Then it may rest: loops see whether
+        it is missed or its source falls silent."""
         run, facts = condition.run, self.runs.facts
         if run < 0 or condition.unknown or facts["batch"][run] == NONE or facts["state"][run] != OPEN:
             return False
-        silent_us = self.lane.coverage.end_of_span(condition.source, due_us)
-        if silent_us is None:
+        soonest_us = self._soonest(watch, condition)
+        if soonest_us <= condition.wake_us:
             return False
-        gone_us = int(facts["last_us"][run]) + self.absent_us[watch.number][condition.variant]
+        if soonest_us <= self.lane.watermark_us:
+            watch.look_at(condition, soonest_us)
+            return True
         ends_us = watch.times_out_at(condition)
-        soonest_us = min(condition.still_us, gone_us, silent_us, silent_us if ends_us is None else ends_us)
-        if soonest_us <= due_us:
-            return False
-        watch.look_at(condition, soonest_us)
-        self._quiet_until(watch, condition, soonest_us)
+        look_at_us = condition.still_us if ends_us is None else min(condition.still_us, ends_us)
+        condition.wake_us = FAR_US
+        facts["look_at_us"][run], facts["resting"][run] = look_at_us, 1
+        self._quiet_until(watch, condition, look_at_us)
+        self._add_resting(run)
         return True
+
+    def _add_resting(self, run: int) -> None:
+        if self.rest == len(self.resting):
+            self.resting = np.append(self.resting, np.empty_like(self.resting))
+        self.resting[self.rest] = run
+        self.rest += 1
+
+    def _soonest(self, watch: Watch, condition: Condition) -> int:
+        """The first moment at which something may be told of an open condition if nothing more is seen of it."""
+        last_us = int(self.runs.facts["last_us"][condition.run])
+        silent_us = self.lane.coverage.end_of_span(condition.source, last_us)
+        ends_us = watch.times_out_at(condition)
+        gone_us = last_us + self.absent_us[watch.number][condition.variant]
+        return min(
+            condition.still_us,
+            gone_us,
+            last_us if silent_us is None else silent_us,
+            FAR_US if ends_us is None else ends_us,
+        )
+
+    def rouse(self, watermark_us: int) -> None:
+        """Plan to look at the resting conditions of which something may be told by now."""
+        if not self.rest:
+            return
+        coverage = self.lane.coverage
+        roused = np.empty(self.rest, dtype=np.int32)
+        count = self.runs.kernels.rouse(
+            self.resting, self.rest, self.runs.rows, self.limits, coverage.start_us, coverage.end_us, watermark_us,
+            roused, self.book,
+        )  # fmt: skip
+        self.rest = int(self.book[self.runs.kernels.RESTING])
+        for run in roused[:count].tolist():
+            self._plan(*self.open_at[run])
+
+    def _plan(self, watch: Watch, condition: Condition) -> None:
+        """It rests no more: its watch looks at it when something may be told of it."""
+        self.runs.facts["resting"][condition.run] = 0
+        watch.look_at(condition, self._soonest(watch, condition))
 
     def catch_up(self, condition: Condition) -> None:
         """Take over what an open condition's run has seen since."""
@@ -202,8 +248,12 @@ class Quiet:
         facts["batch"][run] = NONE
 
     def catch_up_all(self) -> None:
-        for _, condition in self.open_at.values():
+        """Bring all up to date; none rests."""
+        for run, (watch, condition) in self.open_at.items():
             self.catch_up(condition)
+            if self.runs.facts["resting"][run]:
+                self._plan(watch, condition)
+        self.rest = 0
 
     def release(self, condition: Condition) -> None:
         """Its watch has let it go."""
@@ -241,6 +291,10 @@ class Quiet:
         self.open_at = {int(moved[run]): held for run, held in self.open_at.items()}
         for run, (_, condition) in self.open_at.items():
             condition.run = run
+        self.rest = 0
+        for run in self.open_at:
+            if self.runs.facts["resting"][run]:
+                self._add_resting(run)
         self.followed = deque((moved[slots], batches, numbers, rows) for slots, batches, numbers, rows in self.followed)
 
     def renamed(self) -> None:

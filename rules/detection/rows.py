@@ -49,6 +49,7 @@ RUN = np.dtype(
         ("since_us", "i8"),
         ("last_us", "i8"),
         ("quiet_until_us", "i8"),  # an open one: up to here a match changes nothing but what it was last seen as
+        ("look_at_us", "i8"),  # an open one: when its watch looks at it at the latest
         ("anchor_lon", "f8"),
         ("anchor_lat", "f8"),
         ("first_offset", "i8"),
@@ -65,6 +66,10 @@ RUN = np.dtype(
         ("row", "i4"),
         ("variant", "i2"),
         ("state", "i1"),
+        (
+            "resting",
+            "i1",
+        ),  # an open one: nothing is to be told before it is missed, its source falls silent, or look_at
     ],
     align=True,
 )

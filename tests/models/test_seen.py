@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import models.seen
 from models.columns import I64, U64, Mask
 from models.compiling import compiled_wanted
 from models.seen import Seen
@@ -32,16 +33,17 @@ def columns(rows: list[Row]) -> tuple[U64, I64, Mask]:
 
 @dataclass
 class Model:
-    held: dict[tuple[int, int], int] = field(default_factory=dict)
+    held: dict[tuple[tuple[int, int], int], int] = field(default_factory=dict)
     forgotten: int = 0
     least: int = -(1 << 63)
 
     def add(self, rows: list[Row]) -> list[bool]:
         seen = []
         for pair, time, ask in rows:
-            seen.append(ask and pair in self.held)
-            if ask and pair not in self.held and time >= self.least:
-                self.held[pair] = time
+            key = pair, time // models.seen.MINUTE_US
+            seen.append(ask and key in self.held)
+            if ask and key not in self.held and time >= self.least:
+                self.held[key] = time
         return seen
 
     def forget_before(self, time: int) -> None:
@@ -52,7 +54,7 @@ class Model:
             del self.held[pair]
 
     def snapshot(self) -> bytes:
-        entries = [(*pair, time & (1 << 64) - 1) for pair, time in sorted(self.held.items())]
+        entries = [(*pair, time & (1 << 64) - 1) for (pair, _), time in sorted(self.held.items())]
         return b"".join(part.to_bytes(8, "little") for entry in entries for part in entry)
 
 
@@ -72,6 +74,7 @@ STEPS = st.one_of(
 def test_every_back_end_does_what_a_dict_would(steps) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("models.seen.LEAST_ROOM", 4)  # a small table is full sooner, and its prints meet
+        patch.setattr("models.seen.MINUTE_US", 20)
         walk(steps, [Seen(compiled) for compiled in BACK_ENDS], Model())
 
 
@@ -97,7 +100,10 @@ def walk(steps, each: list[Seen], model: Model) -> None:
 
 @back_ends
 @pytest.mark.parametrize("batch", [97, 5000])
-def test_a_window_moves_over_many_records_that_come_in_any_order(compiled: bool, batch: int) -> None:
+def test_a_window_moves_over_many_records_that_come_in_any_order(
+    compiled: bool, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.seen.MINUTE_US", 1000)
     draw = np.random.default_rng(5)
     many = 40_000
     time_us = np.arange(many) + draw.integers(-500, 500, many)
@@ -123,25 +129,21 @@ def test_a_window_moves_over_many_records_that_come_in_any_order(compiled: bool,
 
 
 @pytest.mark.skipif(not compiled_wanted(), reason="no numba")
-def test_a_live_record_takes_at_most_64_bytes_while_they_come_and_while_they_go() -> None:
+def test_a_live_record_takes_at_most_64_bytes_in_a_steady_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.seen.MINUTE_US", 2000)
     draw = np.random.default_rng(5)
-    seen, held, start = Seen(compiled=True), 0, 0
+    seen, start = Seen(compiled=True), 0
     ask = np.ones(500, dtype=bool)
-    for _ in range(200):
-        seen.add(draw.integers(0, 1 << 63, (500, 2)).astype(np.uint64), np.arange(start, start + 500), ask)
-        start += 500
-        held = max(held, len(seen))
-        assert seen.nbytes <= 64 * len(seen) + 10_000
-    for limit in range(0, start, 300):
-        seen.forget_before(limit)
-        assert len(seen) == start - limit
-        assert seen.nbytes <= 66 * len(seen) + 10_000, "a sample of the times is right to a few in a hundred"
-    # A steady window: the forgotten make room for the new ones.
-    for _ in range(300):
+    for step in range(400):
         seen.add(draw.integers(0, 1 << 63, (500, 2)).astype(np.uint64), np.arange(start, start + 500), ask)
         start += 500
         seen.forget_before(start - 20_000)
-        assert seen.nbytes <= 66 * len(seen) + 10_000
+        assert len(seen) == min(start, 20_000)
+        assert seen.nbytes <= (64 if step > 50 else 128) * len(seen) + 30_000
+    for limit in range(start - 20_000, start + 1, 500):
+        seen.forget_before(limit)
+        assert len(seen) == start - limit
+    assert seen.nbytes == 0
 
 
 @back_ends
