@@ -2,8 +2,7 @@
 
 A strict scanner in machine code (`models.kernels.scan`): what it takes is a good record and gives what
 `models.decode` gives for it; what it is not sure of it leaves to that. Any order of keys and any white space is read;
-unknown or repeated fields, escapes in texts, ids beyond ASCII, exponents and very long numbers, and times that are not
-integer milliseconds are left.
+unknown or repeated fields, escapes in texts, ids beyond ASCII, exponents and numbers of more than 19 digits are left.
 
 It keeps no state but the size of its tables.
 """
@@ -41,7 +40,8 @@ from models.streams import STREAMS
 TOPICS = ("camera.tracks", "camera.events", "traffic.measurements", "sensor.readings")
 LONGEST = (1 << 31) - (1 << 20)  # bytes of one call: places in it are 32-bit
 BYTES_A_ROW = 64  # a first guess; where objects are smaller the tables of rows grow
-KEY_MARGIN = 16  # bytes by which a natural key may be longer than its record
+BEHIND = 4 * PADDING  # so far may the kernel look beyond the end of a record
+KEY_MARGIN = 24  # bytes by which a natural key may be longer than its record
 ONE_OF = {
     "camera.events": ("label", "code"),
     "traffic.measurements": ("speed_kmh", "flow_vph", "occupancy_pct"),
@@ -273,7 +273,7 @@ class Scanner:
     def scan(self, values: Sequence[bytes], arrival_us: I64) -> Scanned:
         """Takes what it can of the records; `arrival_us` below zero: unknown."""
         kernel, count = self._kernel, len(values)
-        data = b"\0".join([*values, PADDING, PADDING])
+        data = b"\0".join([*values, BEHIND])
         if len(data) > LONGEST:
             return self.scan([b""] * count, arrival_us)
         sizes = np.fromiter(map(len, values), np.int64, count)

@@ -91,6 +91,7 @@ OPEN_LIST, CLOSE_LIST, LETTER_E, LETTER_F, LETTER_N, LETTER_T, OPEN, CLOSE = (
 )
 TAB, LINE, RETURN, SEPARATOR = 0x09, 0x0A, 0x0D, 0x1F
 NONE = np.frombuffer(b"None", np.uint8)
+PLUS, DATE_ENDS, ZULU = 0x2B, (0x54, 0x74, 0x20), (0x5A, 0x7A)
 
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
@@ -269,13 +270,70 @@ def read_number(buffer: U8, p: int) -> tuple[int, float]:
 
 
 @part
+def two_digits(buffer: U8, p: int) -> int:
+    a, b = load8(buffer, p) - NOUGHT, load8(buffer, p + 1) - NOUGHT
+    return 10 * a + b if 0 <= a <= 9 and 0 <= b <= 9 else REFUSED
+
+
+@part
+def day_number(year: int, month: int, day: int) -> int:
+    """Days since 1970, or REFUSED for a date that is none. From 1970 to 2099 every fourth year is a leap year."""
+    if not (1970 <= year <= 2099 and 1 <= month <= 12 and day >= 1):
+        return REFUSED
+    leap = 1 if year % 4 == 0 else 0
+    length = 28 + leap if month == 2 else 30 + (month + month // 8) % 2
+    if day > length:
+        return REFUSED
+    before = (367 * month - 362) // 12 - (0 if month <= 2 else 2 - leap)
+    return (year - 1970) * 365 + (year - 1969) // 4 + before + day - 1
+
+
+@routine
+def read_stamp(buffer: U8, p: int) -> tuple[int, float]:
+    """A text of RFC 3339 with an offset, from 1970 to 2099, as microseconds; digits beyond them are cut."""
+    year = 100 * two_digits(buffer, p + 1) + two_digits(buffer, p + 3)
+    date = day_number(year, two_digits(buffer, p + 6), two_digits(buffer, p + 9))
+    hour, minute, second = two_digits(buffer, p + 12), two_digits(buffer, p + 15), two_digits(buffer, p + 18)
+    if date | two_digits(buffer, p + 3) | hour | minute | second < 0 or hour > 23 or minute > 59 or second > 59:
+        return REFUSED, 0.0
+    if load8(buffer, p + 5) != MINUS or load8(buffer, p + 8) != MINUS or load8(buffer, p + 11) not in DATE_ENDS:
+        return REFUSED, 0.0
+    if load8(buffer, p + 14) != COLON or load8(buffer, p + 17) != COLON:
+        return REFUSED, 0.0
+    p += 20
+    micros = 0
+    if load8(buffer, p) == DOT:
+        end, digits = read_digits(buffer, p + 1, ZERO)
+        size = end - p - 1
+        if size == 0 or size > 9:
+            return REFUSED, 0.0
+        micros = signed(digits * POWERS[9 - size]) // 1000
+        p = end
+    sign, offset = load8(buffer, p), 0
+    if sign in (PLUS, MINUS):
+        hours, minutes = two_digits(buffer, p + 1), two_digits(buffer, p + 4)
+        if hours | minutes < 0 or hours > 23 or minutes > 59 or load8(buffer, p + 3) != COLON:
+            return REFUSED, 0.0
+        offset = 60 * hours + minutes if sign == PLUS else -60 * hours - minutes
+        p += 6
+    elif sign in ZULU:
+        p += 1
+    else:
+        return REFUSED, 0.0
+    stamp_us = (((date * 24 + hour) * 60 + minute - offset) * 60 + second) * 1_000_000 + micros
+    return (p + 1 if load8(buffer, p) == QUOTE and stamp_us >= 0 else REFUSED), float(stamp_us)
+
+
+@part
 def read_time(buffer: U8, p: int) -> tuple[int, float]:
-    """Whole milliseconds from 1970 to 2100."""
+    """Microseconds, of whole milliseconds from 1970 to 2100 or of a text."""
+    if load8(buffer, p) == QUOTE:
+        return read_stamp(buffer, p)
     end, ms = read_digits(buffer, p, ZERO)
     size = end - p
     if size == 0 or size > 13 or (size > 1 and load8(buffer, p) == NOUGHT) or ms > np.uint64(LATEST_MS):
         return REFUSED, 0.0
-    return end, float(ms)
+    return end, float(ms) * 1000.0
 
 
 # -------------------------------------------------------------------------------------------------------------- texts
@@ -724,7 +782,7 @@ def unit_agrees(buffer: U8, cells: Cells, known: U8, units: I32) -> bool:
     place = unit_place(first_bytes(load64(buffer, metric), min(metric_size, 7)), metric_size, len(units))
     while units[place, 1] >= 0:
         if units[place, 1] == metric_size and same(buffer, metric, known, signed(units[place, 0]), metric_size):
-            return units[place, 3] == unit_size and same(buffer, unit, known, signed(units[place, 2]), unit_size)
+            return bool(units[place, 3] == unit_size and same(buffer, unit, known, signed(units[place, 2]), unit_size))
         place = (place + 1) & (len(units) - 1)
     return True
 
@@ -774,7 +832,7 @@ def put_key(keys: U8, end: int, buffer: U8, natural: int, cells: Cells) -> int:
             return REFUSED
         keys[end] = SEPARATOR
         end += 1
-    return put_digits(keys, end, signed(cells.numbers[cells.number + STAMP]) * 1000)
+    return put_digits(keys, end, signed(cells.numbers[cells.number + STAMP]))
 
 
 @loop(
@@ -833,7 +891,7 @@ def scan(
         key_at, key_end = end, end
         stamp_us = 0
         if good:
-            stamp_us = signed(heads[mine.number + STAMP]) * 1000
+            stamp_us = signed(heads[mine.number + STAMP])
             good = stamp_us <= arrival_us[record] + FUTURE_US or arrival_us[record] < 0
         if good and natural == BY_ID:
             key_at, key_size = piece_of(mine, SECOND_ID)
