@@ -1,7 +1,7 @@
 """All benchmarks: `python -m benchmarks [--quick] [--json]`. Ends with 1 where a floor is missed.
 
-One object: machine, versions, figures (absolute, true of this machine and this hour only) and ratios (two contestants
-in one run, which is what to quote).
+One object: machine, versions, figures (absolute, true of this machine and this hour only), ratios (two contestants in
+one run, which is what to quote), aims, and not_run: why a ratio is null. A full run has sweeps too.
 """
 
 from __future__ import annotations
@@ -16,13 +16,33 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import bench_latency, bench_worker
+from benchmarks import bench_detector, bench_latency, bench_sweeps, bench_worker
 from tests.kafka.broker import KafkaBroker, KafkaUnavailable
 
-PACKAGES = ("faust-streaming", "aiokafka", "msgspec", "numpy", "orjson", "shapely")
-AIMS = {"worker_vs_plain_faust": 12.0, "order_p99_ms": 500.0}
+PACKAGES = ("faust-streaming", "aiokafka", "msgspec", "numba", "numpy", "orjson", "shapely")
+WORKER_RATIOS = ("worker_vs_plain_faust", "worker_frames_vs_plain_faust", "worker_vs_raw_client")
+AIMS = {
+    "worker_vs_plain_faust": 12.0,
+    "detector_vs_bytewax": 20.0,
+    "detector_vs_quixstreams": 20.0,
+    "detector_vs_pathway": 20.0,
+    "detector_vs_flink_java": 6.0,
+    "detector_vs_c": 0.75,
+    "columnar_vs_single": 1.5,
+    "order_p99_ms": 500.0,
+}
 """What is wanted on a quiet machine: shown beside what was measured."""
-FLOORS = {"worker_vs_plain_faust": 8.0}
+FLOORS = {
+    "worker_vs_plain_faust": 8.0,
+    "detector_vs_naive_rtree": 3.0,
+    "detector_vs_bytewax": 1.8,
+    "detector_vs_quixstreams": 1.8,
+    "detector_vs_pathway": 4.0,
+    "detector_vs_flink_java": 0.2,
+    "detector_vs_c": 0.03,
+    "columnar_vs_single": 1.1,
+    "frames_vs_single": 0.95,
+}
 """A ratio below its floor is a finding on a noisy machine too: the core became slower."""
 CEILINGS_MS = {"order_p99_ms": 1000.0}
 
@@ -45,28 +65,36 @@ def _cpuinfo() -> list[str]:
         return []
 
 
+class Found:
+    """What the benchmarks gave, part by part; a part that can't run here is null with its reason."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, dict[str, Any]] = {"versions": {}, "figures": {}, "ratios": {}, "not_run": {}}
+
+    def take(self, part: dict[str, Any]) -> None:
+        for name, values in self.parts.items():
+            rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in part.get(name, {}).items()}
+            values.update(rounded)
+
+    def lacks(self, ratios: tuple[str, ...], why: str) -> None:
+        self.take({"ratios": dict.fromkeys(ratios), "not_run": dict.fromkeys(ratios, why)})
+
+
 def measure(*, quick: bool) -> dict[str, Any]:
     """Everything; a benchmark that can't run here is null with its reason."""
-    figures: dict[str, Any] = {}
-    ratios: dict[str, Any] = {}
-    reasons: dict[str, str] = {}
+    found = Found()
+    found.take({"versions": {name: version(name) for name in PACKAGES}})
+    found.take(bench_detector.measure(quick=quick))
     try:
         worker = bench_worker.measure(quick=quick)
-        ratios["worker_vs_plain_faust"] = round(worker.pop("worker_vs_plain_faust"), 2)
-        figures |= worker
+        found.take(worker)
         with tempfile.TemporaryDirectory() as scratch, KafkaBroker(Path(scratch) / "kafka", heap_mb=512) as broker:
-            delay = bench_latency.measure(broker, Path(scratch), seconds=20 if quick else 60)
-        figures |= {"order_p50_ms": delay.p50_ms, "order_p99_ms": delay.p99_ms, "orders": delay.orders}
+            rate = worker["figures"]["worker_single_per_s"]
+            found.take({"figures": bench_latency.both(broker, Path(scratch), quick=quick, worker_per_s=rate)})
     except KafkaUnavailable as why:
-        ratios["worker_vs_plain_faust"], reasons["worker_vs_plain_faust"] = None, str(why)
-    return {
-        "machine": machine(),
-        "versions": {name: version(name) for name in PACKAGES},
-        "figures": figures,
-        "ratios": ratios,
-        "aims": AIMS,
-        "not_run": reasons,
-    }
+        found.lacks(WORKER_RATIOS, str(why))
+    sweeps = {} if quick else {"sweeps": bench_sweeps.measure(quick=False)}
+    return {"machine": machine(), **found.parts, "aims": AIMS, **sweeps}
 
 
 def missed(found: dict[str, Any]) -> list[str]:
@@ -89,7 +117,7 @@ def show(found: dict[str, Any]) -> None:
     for part in ("figures", "ratios", "not_run"):
         for name, value in found[part].items():
             aim = f"   (aim {AIMS[name]:g})" if name in AIMS else ""
-            print(f"{name:28} {value:,.2f}{aim}" if isinstance(value, float) else f"{name:28} {value}{aim}")
+            print(f"{name:36} {value:,.2f}{aim}" if isinstance(value, float) else f"{name:36} {value}{aim}")
 
 
 def main() -> int:

@@ -2,8 +2,7 @@
 
 A strict scanner in machine code (`models.kernels.scan`): what it takes is a good record and gives what
 `models.decode` gives for it; what it is not sure of it leaves to that. Any order of keys and any white space is read;
-unknown or repeated fields, escapes in texts, ids beyond ASCII, exponents and very long numbers, and times that are not
-integer milliseconds are left.
+unknown or repeated fields, escapes in texts, ids beyond ASCII, exponents and numbers of more than 19 digits are left.
 
 It keeps no state but the size of its tables.
 """
@@ -41,7 +40,8 @@ from models.streams import STREAMS
 TOPICS = ("camera.tracks", "camera.events", "traffic.measurements", "sensor.readings")
 LONGEST = (1 << 31) - (1 << 20)  # bytes of one call: places in it are 32-bit
 BYTES_A_ROW = 64  # a first guess; where objects are smaller the tables of rows grow
-KEY_MARGIN = 16  # bytes by which a natural key may be longer than its record
+BEHIND = 4 * PADDING  # so far may the kernel look beyond the end of a record
+KEY_MARGIN = 24  # bytes by which a natural key may be longer than its record
 ONE_OF = {
     "camera.events": ("label", "code"),
     "traffic.measurements": ("speed_kmh", "flow_vph", "occupancy_pct"),
@@ -115,7 +115,7 @@ class Layout:
         """Names, follow, fields, bounds and plan as the kernel reads them (`models.kernels.scan.Tables`)."""
         kernel = self._kernel
         spread, places = separate_places(list(self.kinds), kernel)
-        names = np.full((kernel.SLOTS, kernel.NAME), kernel.EMPTY, dtype=np.uint64)
+        names = np.full((kernel.SLOTS, kernel.NAME), kernel.FILLED, dtype=np.uint64)
         fields = np.zeros((kernel.SLOTS, kernel.FIELD), dtype=np.int64)
         bounds = np.full((kernel.SLOTS, 2), (-np.inf, np.inf))
         for name, place in places.items():
@@ -208,7 +208,8 @@ def unit_table(metric_units: Mapping[str, str], kernel: Any) -> tuple[U8, I32]:
     known = b""
     for metric, unit in metric_units.items():
         name, fixed = metric.encode(), unit.encode()
-        place = kernel.unit_place(np.uint64(int.from_bytes(name[:7], "little")), len(name), places)
+        place = ((int.from_bytes(name[:7], "little") ^ len(name)) * int(kernel.SPREAD) & (1 << 64) - 1) >> 32
+        place %= places
         while table[place, 1] >= 0:
             place = (place + 1) % places
         table[place] = len(known), len(name), len(known) + len(name), len(fixed)
@@ -219,7 +220,7 @@ def unit_table(metric_units: Mapping[str, str], kernel: Any) -> tuple[U8, I32]:
 class Level:
     """What was read at one level of a call's records, one entry a record or a row."""
 
-    def __init__(self, layout: Layout, kernel: Any, data: bytes, count: int, numbers: F64, texts: I32) -> None:
+    def __init__(self, layout: Layout, kernel: Any, data: bytes, count: int, numbers: F64, texts: I64) -> None:
         self.layout, self._kernel, self._data, self._count = layout, kernel, data, count
         self._numbers, self._texts = numbers, texts
 
@@ -231,20 +232,19 @@ class Level:
         return self._numbers[self.layout.numbers[name] : self._count * width : width].copy()
 
     def spans(self, name: str) -> Spans:
-        width, slot = 2 * len(self.layout.texts), 2 * self.layout.texts[name]
-        end = self._count * width
-        buffer = np.frombuffer(self._data, np.uint8)
-        return Spans(buffer, self._texts[slot:end:width].copy(), self._texts[slot + 1 : end : width].copy())
+        width = len(self.layout.texts)
+        texts = self._texts[self.layout.texts[name] : self._count * width : width]
+        sizes = (texts >> 32).astype(np.int32)
+        return Spans(np.frombuffer(self._data, np.uint8), texts.astype(np.int32), sizes)
 
     def words(self, name: str) -> tuple[I32, list[str]]:
         """Codes of a text column (-1 null) and its distinct words as they come."""
-        width, slot = 2 * len(self.layout.texts), self.layout.texts[name]
+        width, slot = len(self.layout.texts), self.layout.texts[name]
         codes, firsts = np.empty((2, self._count), dtype=np.int32)
         places = np.full(2 << self._count.bit_length(), -1, dtype=np.int32)
         buffer = np.frombuffer(self._data, np.uint8)
         count = self._kernel.group(buffer, self._texts, width, slot, places, codes, firsts)
-        starts = firsts[:count] * np.int64(width) + 2 * slot
-        pieces = zip(self._texts[starts].tolist(), self._texts[starts + 1].tolist(), strict=True)
+        pieces = self._texts[firsts[:count] * np.int64(width) + slot].view(np.int32).reshape(-1, 2).tolist()
         return codes, [self._data[at : at + size].decode() for at, size in pieces]
 
     def text(self, name: str) -> Texts:
@@ -273,12 +273,12 @@ class Scanner:
     def scan(self, values: Sequence[bytes], arrival_us: I64) -> Scanned:
         """Takes what it can of the records; `arrival_us` below zero: unknown."""
         kernel, count = self._kernel, len(values)
-        data = b"\0".join([*values, PADDING, PADDING])
+        data = b"\0".join([*values, BEHIND])
         if len(data) > LONGEST:
             return self.scan([b""] * count, arrival_us)
         sizes = np.fromiter(map(len, values), np.int64, count)
         head_numbers = np.empty(count * len(self._head.numbers))
-        head_texts = np.empty(count * 2 * len(self._head.texts), dtype=np.int32)
+        head_texts = np.empty(count * len(self._head.texts), dtype=np.int64)
         taken = np.empty(count, dtype=np.bool_)
         marks = np.empty((kernel.MARKS, count), dtype=np.int32)
         time_us = np.empty((2, count), dtype=np.int64)
@@ -360,11 +360,11 @@ class Scanner:
                     masks.append(mask)
         return Texts(renumbered[codes], tuple(lookup), lookup), tuple(masks)
 
-    def _rows(self, room: int) -> tuple[F64, I32, I32, I64]:
+    def _rows(self, room: int) -> tuple[F64, I64, I32, I64]:
         """Tables of rows: numbers, texts, marks and times."""
         return (
             np.empty(room * len(self._row.numbers)),
-            np.empty(room * 2 * len(self._row.texts), dtype=np.int32),
+            np.empty(room * len(self._row.texts), dtype=np.int64),
             np.empty((2, room), dtype=np.int32),
             np.empty(room, dtype=np.int64),
         )

@@ -19,6 +19,7 @@ from models.columns import F64, I32, I64, U8, U64, Mask
 from models.kernels.bytes import first_bytes, load64, same
 
 REFUSED, FULL = -1, -2
+NO_TEXT, LOWER = -1 << 32, (1 << 32) - 1
 HEAD, ROW = 0, 1
 """Levels of a record: what it says once, and what each of its objects says."""
 
@@ -27,7 +28,7 @@ NUMBER, TEXT, ID, TIME, MIXED, CRS, ATTRIBUTES, OBJECTS, COLUMNS = range(9)
 
 SLOTS = 64
 """Places of a level's table of names, and of fields: a field's number is its place, so it is a bit of a word too."""
-EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)  # the name of a place without a field: no text
+FILLED = np.uint64(0xFFFFFFFFFFFFFFFF)  # also the name of a place without a field: no text
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 KIND, NUMBER_SLOT, TEXT_SLOT, FIELD = range(4)
@@ -57,7 +58,8 @@ SOURCE_AT, SOURCE_SIZE, KEY_AT, KEY_SIZE, SEEN_RECORD = range(5)
 MARKS = 5
 
 MAX_BYTES, MAX_ID, LATEST_MS, FUTURE_US = 1 << 20, 128, 4_102_444_800_000, 120_000_000
-EXACT = np.uint64(1 << 53)
+EXACT, LONGEST = np.uint64(1 << 53), np.uint64(1 << 63)
+DOUBT = 2.0**-90
 POWERS = np.array([10**n for n in range(20)], dtype=np.uint64)
 DIVISORS = np.array([float(10**n) for n in range(23)])
 
@@ -89,14 +91,16 @@ OPEN_LIST, CLOSE_LIST, LETTER_E, LETTER_F, LETTER_N, LETTER_T, OPEN, CLOSE = (
 )
 TAB, LINE, RETURN, SEPARATOR = 0x09, 0x0A, 0x0D, 0x1F
 NONE = np.frombuffer(b"None", np.uint8)
+PLUS, DATE_ENDS, ZULU = 0x2B, (0x54, 0x74, 0x20), (0x5A, 0x7A)
 
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 """Nothing here makes an array, so nothing needs reference counts: counting took most of the time."""
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
-part = cast(Callable[[Loop], Loop], njit(forceinline=True, **OPTIONS))
-routine = cast(Callable[[Loop], Loop], njit(**OPTIONS))
+INNER = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+part = cast(Callable[[Loop], Loop], njit(forceinline=True, **INNER))
+routine = cast(Callable[[Loop], Loop], njit(**INNER))
 
 
 def loop(signature: Any) -> Callable[[Loop], Loop]:
@@ -138,10 +142,19 @@ def _first_byte(typing_context: Any, word: Any) -> Any:  # noqa: ARG001
     return types.int64(types.uint64), build
 
 
+def _fused(typing_context: Any, a: Any, b: Any, c: Any) -> Any:  # noqa: ARG001
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return builder.fma(*arguments)
+
+    return types.float64(types.float64, types.float64, types.float64), build
+
+
 load8 = cast(Callable[[U8, int], int], intrinsic(_load8))
 """The byte at a place of a buffer."""
 first_byte = cast(Callable[[np.uint64], int], intrinsic(_first_byte))
 """In which byte of a word the lowest set bit stands; 8 where none is set."""
+fused = cast(Callable[[float, float, float], float], intrinsic(_fused))
+"""a * b + c, rounded once."""
 
 
 @part
@@ -169,10 +182,10 @@ def after_space(buffer: U8, p: int) -> int:
 
 
 @part
-def leading_digits(word: np.uint64) -> int:
-    """How many of the eight bytes are digits, up to the first that is none."""
+def stops_of(word: np.uint64) -> np.uint64:
+    """The high bits of the bytes that are no digits; wrong behind a byte that is no ASCII."""
     digits = word ^ DIGITS  # 0 to 9 for a digit, more for all others
-    return first_byte(((digits + PAST_NINE) | digits) & HIGHS)
+    return ((digits + PAST_NINE) | digits) & HIGHS
 
 
 @part
@@ -190,46 +203,137 @@ def read_digits(buffer: U8, p: int, value: np.uint64) -> tuple[int, np.uint64]:
     size = 8
     while size == 8:
         word = load64(buffer, p)
-        size = leading_digits(word)
+        size = first_byte(stops_of(word))
         if size > 0:
             value = value * POWERS[size] + value_of(word, size)
             p += size
     return p, value
 
 
+@routine
+def long_quotient(mantissa: np.uint64, divisor: float) -> float:
+    """The float64 nearest to the quotient, for a mantissa that is too long for one; NaN where it is too close to the
+    middle of two. The remainder of a first quotient is known to 100 bits and more, and corrects it."""
+    whole = float(mantissa)
+    quotient = whole / divisor
+    product = quotient * divisor
+    rest = (whole - product) - fused(quotient, divisor, -product) + float(signed(mantissa) - signed(whole))
+    below = quotient + (rest / divisor - quotient * DOUBT)
+    above = quotient + (rest / divisor + quotient * DOUBT)
+    return below if below == above else np.nan
+
+
 @part
 def read_number(buffer: U8, p: int) -> tuple[int, float]:
-    """A number of at most 19 digits whose digits without the dot are below 2**53: then one division gives the nearest
+    """A number of at most 19 digits. Where they are below 2**53 without the dot, one division gives the nearest
     float64, as both sides of it are exact. A zero with a sign is refused: it is one thing with a dot, another without.
     """
     negative = load8(buffer, p) == MINUS
     if negative:
         p += 1
-    end, mantissa = read_digits(buffer, p, ZERO)
-    size = end - p
-    if size == 0 or size > 16 or (size > 1 and load8(buffer, p) == NOUGHT):
+    word = load64(buffer, p)
+    stops = stops_of(word)
+    size = first_byte(stops)
+    if size == 0 or (size > 1 and load8(buffer, p) == NOUGHT):
         return REFUSED, 0.0
-    fraction = 0
-    if load8(buffer, end) == DOT:
-        p = end + 1
-        end, mantissa = read_digits(buffer, p, mantissa)
-        fraction = end - p
-        if fraction == 0 or fraction + size > 19:
+    mantissa = value_of(word, size)
+    end, fraction = p + size, 0
+    if size == 8:
+        end, mantissa = read_digits(buffer, end, mantissa)
+        size = end - p
+        if size > 19:
             return REFUSED, 0.0
-    if mantissa >= EXACT or (negative and mantissa == ZERO):
+        if load8(buffer, end) == DOT:
+            end, mantissa = read_digits(buffer, end + 1, mantissa)
+            fraction = end - p - size - 1
+            if fraction == 0:
+                return REFUSED, 0.0
+    elif load8(buffer, end) == DOT:
+        # All that is in the first eight bytes is read at once, the dot taken out.
+        whole = first_bytes(FILLED, size)
+        last = first_byte(stops & (stops - ONE))
+        mantissa = value_of((word & whole) | ((word >> EIGHT) & ~whole), last - 1)
+        end = p + last
+        if last == 8:
+            end, mantissa = read_digits(buffer, end, mantissa)
+        fraction = end - p - size - 1
+        if fraction == 0:
+            return REFUSED, 0.0
+    if size + fraction > 19 or (negative and mantissa == ZERO):
         return REFUSED, 0.0
     value = float(mantissa) / DIVISORS[fraction]
+    if mantissa >= EXACT:
+        value = long_quotient(mantissa, DIVISORS[fraction]) if mantissa < LONGEST else np.nan
+        if np.isnan(value):
+            return REFUSED, 0.0
     return end, -value if negative else value
 
 
 @part
+def two_digits(buffer: U8, p: int) -> int:
+    a, b = load8(buffer, p) - NOUGHT, load8(buffer, p + 1) - NOUGHT
+    return 10 * a + b if 0 <= a <= 9 and 0 <= b <= 9 else REFUSED
+
+
+@part
+def day_number(year: int, month: int, day: int) -> int:
+    """Days since 1970, or REFUSED for a date that is none. From 1970 to 2099 every fourth year is a leap year."""
+    if not (1970 <= year <= 2099 and 1 <= month <= 12 and day >= 1):
+        return REFUSED
+    leap = 1 if year % 4 == 0 else 0
+    length = 28 + leap if month == 2 else 30 + (month + month // 8) % 2
+    if day > length:
+        return REFUSED
+    before = (367 * month - 362) // 12 - (0 if month <= 2 else 2 - leap)
+    return (year - 1970) * 365 + (year - 1969) // 4 + before + day - 1
+
+
+@routine
+def read_stamp(buffer: U8, p: int) -> tuple[int, float]:
+    """A text of RFC 3339 with an offset, from 1970 to 2099, as microseconds; digits beyond them are cut."""
+    year = 100 * two_digits(buffer, p + 1) + two_digits(buffer, p + 3)
+    date = day_number(year, two_digits(buffer, p + 6), two_digits(buffer, p + 9))
+    hour, minute, second = two_digits(buffer, p + 12), two_digits(buffer, p + 15), two_digits(buffer, p + 18)
+    if date | two_digits(buffer, p + 3) | hour | minute | second < 0 or hour > 23 or minute > 59 or second > 59:
+        return REFUSED, 0.0
+    if load8(buffer, p + 5) != MINUS or load8(buffer, p + 8) != MINUS or load8(buffer, p + 11) not in DATE_ENDS:
+        return REFUSED, 0.0
+    if load8(buffer, p + 14) != COLON or load8(buffer, p + 17) != COLON:
+        return REFUSED, 0.0
+    p += 20
+    micros = 0
+    if load8(buffer, p) == DOT:
+        end, digits = read_digits(buffer, p + 1, ZERO)
+        size = end - p - 1
+        if size == 0 or size > 9:
+            return REFUSED, 0.0
+        micros = signed(digits * POWERS[9 - size]) // 1000
+        p = end
+    sign, offset = load8(buffer, p), 0
+    if sign in (PLUS, MINUS):
+        hours, minutes = two_digits(buffer, p + 1), two_digits(buffer, p + 4)
+        if hours | minutes < 0 or hours > 23 or minutes > 59 or load8(buffer, p + 3) != COLON:
+            return REFUSED, 0.0
+        offset = 60 * hours + minutes if sign == PLUS else -60 * hours - minutes
+        p += 6
+    elif sign in ZULU:
+        p += 1
+    else:
+        return REFUSED, 0.0
+    stamp_us = (((date * 24 + hour) * 60 + minute - offset) * 60 + second) * 1_000_000 + micros
+    return (p + 1 if load8(buffer, p) == QUOTE and stamp_us >= 0 else REFUSED), float(stamp_us)
+
+
+@part
 def read_time(buffer: U8, p: int) -> tuple[int, float]:
-    """Whole milliseconds from 1970 to 2100."""
+    """Microseconds, of whole milliseconds from 1970 to 2100 or of a text."""
+    if load8(buffer, p) == QUOTE:
+        return read_stamp(buffer, p)
     end, ms = read_digits(buffer, p, ZERO)
     size = end - p
     if size == 0 or size > 13 or (size > 1 and load8(buffer, p) == NOUGHT) or ms > np.uint64(LATEST_MS):
         return REFUSED, 0.0
-    return end, float(ms)
+    return end, float(ms) * 1000.0
 
 
 # -------------------------------------------------------------------------------------------------------------- texts
@@ -297,27 +401,25 @@ def id_end(buffer: U8, p: int) -> int:
 
 
 @part
-def read_text(buffer: U8, p: int, texts: I32, text: int) -> int:
+def read_text(buffer: U8, p: int, texts: I64, text: int) -> int:
     """A text into its cell; the place behind it."""
     if load8(buffer, p) != QUOTE:
         return REFUSED
     end = text_end(buffer, p + 1)
     if end < 0:
         return REFUSED
-    texts[text] = p + 1
-    texts[text + 1] = end - p - 1
+    texts[text] = (end - p - 1 << 32) | (p + 1)
     return end + 1
 
 
 @part
-def read_id(buffer: U8, p: int, texts: I32, text: int) -> int:
+def read_id(buffer: U8, p: int, texts: I64, text: int) -> int:
     if load8(buffer, p) != QUOTE:
         return REFUSED
     end = id_end(buffer, p + 1)
     if end < 0:
         return REFUSED
-    texts[text] = p + 1
-    texts[text + 1] = end - p - 1
+    texts[text] = (end - p - 1 << 32) | (p + 1)
     return end + 1
 
 
@@ -348,18 +450,19 @@ class Tables(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """Where the values of one object go: columns of numbers from `number` on, of texts (place and size) from `text`."""
+    """Where the values of one object go: columns of numbers from `number` on, of texts from `text`. A text is where it
+    stands and, in the upper half, its size."""
 
     numbers: F64
-    texts: I32
+    texts: I64
     number: int
     text: int
 
 
 @part
-def cells_of(tables: Tables, level: int, numbers: F64, texts: I32, entry: int) -> Cells:
+def cells_of(tables: Tables, level: int, numbers: F64, texts: I64, entry: int) -> Cells:
     plan = tables.plan[level]
-    return Cells(numbers, texts, entry * signed(plan[NUMBERS]), entry * 2 * signed(plan[TEXTS]))
+    return Cells(numbers, texts, entry * signed(plan[NUMBERS]), entry * signed(plan[TEXTS]))
 
 
 @part
@@ -367,9 +470,8 @@ def clear(tables: Tables, level: int, cells: Cells) -> None:
     plan = tables.plan[level]
     for i in range(cells.number, cells.number + signed(plan[NUMBERS])):
         cells.numbers[i] = np.nan
-    for i in range(cells.text, cells.text + 2 * signed(plan[TEXTS]), 2):
-        cells.texts[i] = 0
-        cells.texts[i + 1] = -1
+    for i in range(cells.text, cells.text + signed(plan[TEXTS])):
+        cells.texts[i] = NO_TEXT
 
 
 @part
@@ -417,7 +519,7 @@ def find_name(buffer: U8, p: int, names: U64) -> tuple[int, int]:
 def read_value(buffer: U8, p: int, tables: Tables, level: int, field: int, cells: Cells) -> int:
     """A value that is not null into its cells; the place behind it."""
     kind, number, text = tables.fields[level, field]
-    number, text = cells.number + number, cells.text + 2 * text
+    number, text = cells.number + number, cells.text + text
     if kind == NUMBER:
         p, value = read_number(buffer, p)
         if p < 0 or value < tables.bounds[level, field, 0] or value > tables.bounds[level, field, 1]:
@@ -459,7 +561,7 @@ def read_mixed(buffer: U8, p: int, cells: Cells, number: int, text: int) -> int:
 
 
 @routine
-def read_attributes(buffer: U8, p: int, texts: I32, text: int) -> int:
+def read_attributes(buffer: U8, p: int, texts: I64, text: int) -> int:
     """`{"colour": …}`, or an empty one."""
     if load8(buffer, p) != OPEN:
         return REFUSED
@@ -505,7 +607,7 @@ def read_on(buffer: U8, p: int, closing: int) -> tuple[int, bool]:
 
 
 @part
-def read_object(buffer: U8, p: int, tables: Tables, numbers: F64, texts: I32, row: int) -> int:
+def read_object(buffer: U8, p: int, tables: Tables, numbers: F64, texts: I64, row: int) -> int:
     """One object of a frame into a row; the place behind it."""
     cells = cells_of(tables, ROW, numbers, texts, row)
     clear(tables, ROW, cells)
@@ -532,7 +634,7 @@ def read_object(buffer: U8, p: int, tables: Tables, numbers: F64, texts: I32, ro
 
 
 @part
-def read_objects(buffer: U8, p: int, tables: Tables, numbers: F64, texts: I32, row: int, room: int) -> tuple[int, int]:
+def read_objects(buffer: U8, p: int, tables: Tables, numbers: F64, texts: I64, row: int, room: int) -> tuple[int, int]:
     """A list of objects into rows; the place behind it and the next row."""
     if load8(buffer, p) != OPEN_LIST:
         return REFUSED, row
@@ -553,7 +655,7 @@ def read_objects(buffer: U8, p: int, tables: Tables, numbers: F64, texts: I32, r
 
 @part
 def read_list(
-    buffer: U8, p: int, tables: Tables, field: int, numbers: F64, texts: I32, row: int, end: int, room: int
+    buffer: U8, p: int, tables: Tables, field: int, numbers: F64, texts: I64, row: int, end: int, room: int
 ) -> tuple[int, int]:
     """The values of one field into the rows up to `end`, or as many as there are where it is not known yet (below
     zero), which are then cleared first. The place behind it and the row behind the last."""
@@ -584,7 +686,7 @@ def read_list(
 
 
 @part
-def read_columns(buffer: U8, p: int, tables: Tables, numbers: F64, texts: I32, row: int, room: int) -> tuple[int, int]:
+def read_columns(buffer: U8, p: int, tables: Tables, numbers: F64, texts: I64, row: int, room: int) -> tuple[int, int]:
     """Objects as a list a field, all of one length, into rows; the place behind them and the next row."""
     if load8(buffer, p) != OPEN:
         return REFUSED, row
@@ -623,7 +725,7 @@ def read_columns(buffer: U8, p: int, tables: Tables, numbers: F64, texts: I32, r
 
 @part
 def read_record(
-    buffer: U8, p: int, tables: Tables, heads: Cells, numbers: F64, texts: I32, row: int, room: int
+    buffer: U8, p: int, tables: Tables, heads: Cells, numbers: F64, texts: I64, row: int, room: int
 ) -> tuple[int, int]:
     """A whole record into one entry of the heads, and its objects into rows; the place behind it and the next row."""
     clear(tables, HEAD, heads)
@@ -665,7 +767,8 @@ def read_record(
 @part
 def piece_of(cells: Cells, slot: int) -> tuple[int, int]:
     """Where a text stands, and its size."""
-    return signed(cells.texts[cells.text + 2 * slot]), signed(cells.texts[cells.text + 2 * slot + 1])
+    text = cells.texts[cells.text + slot]
+    return text & LOWER, text >> 32
 
 
 @routine
@@ -679,7 +782,7 @@ def unit_agrees(buffer: U8, cells: Cells, known: U8, units: I32) -> bool:
     place = unit_place(first_bytes(load64(buffer, metric), min(metric_size, 7)), metric_size, len(units))
     while units[place, 1] >= 0:
         if units[place, 1] == metric_size and same(buffer, metric, known, signed(units[place, 0]), metric_size):
-            return units[place, 3] == unit_size and same(buffer, unit, known, signed(units[place, 2]), unit_size)
+            return bool(units[place, 3] == unit_size and same(buffer, unit, known, signed(units[place, 2]), unit_size))
         place = (place + 1) & (len(units) - 1)
     return True
 
@@ -729,14 +832,14 @@ def put_key(keys: U8, end: int, buffer: U8, natural: int, cells: Cells) -> int:
             return REFUSED
         keys[end] = SEPARATOR
         end += 1
-    return put_digits(keys, end, signed(cells.numbers[cells.number + STAMP]) * 1000)
+    return put_digits(keys, end, signed(cells.numbers[cells.number + STAMP]))
 
 
 @loop(
     types.boolean(
         BYTES, INTEGERS, INTEGERS, array(types.uint64, 3), INTEGERS_2D, array(types.int64, 3), array(types.float64, 3),
         array(types.uint64, 2), BYTES, SMALL_2D,
-        FLOATS, SMALL, FLOATS, SMALL, SMALL_2D, INTEGERS, array(types.boolean), SMALL_2D, INTEGERS_2D, BYTES_OUT,
+        FLOATS, INTEGERS, FLOATS, INTEGERS, SMALL_2D, INTEGERS, array(types.boolean), SMALL_2D, INTEGERS_2D, BYTES_OUT,
         INTEGERS,
     )
 )  # fmt: skip
@@ -752,9 +855,9 @@ def scan(
     known: U8,
     units: I32,
     heads: F64,
-    head_texts: I32,
+    head_texts: I64,
     numbers: F64,
-    texts: I32,
+    texts: I64,
     row_marks: I32,
     row_time_us: I64,
     taken: Mask,
@@ -788,11 +891,11 @@ def scan(
         key_at, key_end = end, end
         stamp_us = 0
         if good:
-            stamp_us = signed(heads[mine.number + STAMP]) * 1000
+            stamp_us = signed(heads[mine.number + STAMP])
             good = stamp_us <= arrival_us[record] + FUTURE_US or arrival_us[record] < 0
         if good and natural == BY_ID:
-            key_at = signed(head_texts[mine.text + 2 * SECOND_ID])
-            key_end = key_at + signed(head_texts[mine.text + 2 * SECOND_ID + 1])
+            key_at, key_size = piece_of(mine, SECOND_ID)
+            key_end = key_at + key_size
         elif good and natural != BY_CALLER:
             key_end = put_key(keys, end, buffer, natural, mine)
             good = key_end >= 0 and (natural != BY_METRIC or unit_agrees(buffer, mine, known, units))
@@ -805,8 +908,7 @@ def scan(
             marks[SOURCE_SIZE, record] = marks[KEY_SIZE, record] = -1
             continue
         time_us[0, record] = time_us[1, head] = stamp_us
-        marks[SOURCE_AT, record] = head_texts[mine.text + 2 * SOURCE]
-        marks[SOURCE_SIZE, record] = head_texts[mine.text + 2 * SOURCE + 1]
+        marks[SOURCE_AT, record], marks[SOURCE_SIZE, record] = piece_of(mine, SOURCE)
         marks[KEY_AT, record] = key_at
         marks[KEY_SIZE, record] = key_end - key_at
         marks[SEEN_RECORD, head] = record
@@ -822,14 +924,15 @@ def scan(
     return True
 
 
-@loop(types.int64(BYTES, SMALL, types.int64, types.int64, SMALL, SMALL, SMALL))
-def group(buffer: U8, texts: I32, width: int, slot: int, places: I32, codes: I32, firsts: I32) -> int:
+@loop(types.int64(BYTES, INTEGERS, types.int64, types.int64, SMALL, SMALL, SMALL))
+def group(buffer: U8, texts: I64, width: int, slot: int, places: I32, codes: I32, firsts: I32) -> int:
     """Equal texts of a column as one code, numbered as they come; -1 is null. `firsts` has a row for each code;
     returns how many there are. `places` is scratch: a power of two longer than the rows, filled with -1."""
     count = 0
     mask = signed(len(places) - 1)
     for row in range(len(codes)):
-        at, size = signed(texts[row * width + 2 * slot]), signed(texts[row * width + 2 * slot + 1])
+        text = texts[row * width + slot]
+        at, size = text & LOWER, text >> 32
         if size < 0:
             codes[row] = -1
             continue
@@ -847,8 +950,8 @@ def group(buffer: U8, texts: I32, width: int, slot: int, places: I32, codes: I32
                 firsts[count] = row
                 count += 1
                 break
-            other = signed(firsts[code]) * width + 2 * slot
-            if signed(texts[other + 1]) == size and same(buffer, signed(texts[other]), buffer, at, size):
+            other = texts[firsts[code] * width + slot]
+            if other >> 32 == size and same(buffer, other & LOWER, buffer, at, size):
                 codes[row] = code
                 break
             place = (place + 1) & mask
