@@ -34,14 +34,14 @@ AIMS = {
 """What is wanted on a quiet machine: shown beside what was measured."""
 FLOORS = {
     "worker_vs_plain_faust": 8.0,
-    "detector_vs_naive_rtree": 3.0,
-    "detector_vs_bytewax": 1.8,
-    "detector_vs_quixstreams": 1.8,
-    "detector_vs_pathway": 4.0,
-    "detector_vs_flink_java": 0.2,
-    "detector_vs_c": 0.03,
+    "detector_vs_naive_rtree": 10.0,
+    "detector_vs_bytewax": 6.0,
+    "detector_vs_quixstreams": 5.5,
+    "detector_vs_pathway": 12.0,
+    "detector_vs_flink_java": 1.0,
+    "detector_vs_c": 0.11,
     "columnar_vs_single": 1.1,
-    "frames_vs_single": 0.95,
+    "frames_vs_single": 1.05,
 }
 """A ratio below its floor is a finding on a noisy machine too: the core became slower."""
 CEILINGS_MS = {"order_p99_ms": 1000.0}
