@@ -100,7 +100,8 @@ def fill_slots(slots: I32, words: U64, count: int) -> None:
 def home(first: np.uint64, second: np.uint64, slots: int) -> int:
     """The slot where a print would like to be. Mixed once more, so that prints need not be good hashes."""
     key = (first + (second ^ (second >> HALF)) * FIRST) * SECOND
-    return signed(((key ^ (key >> HALF)) & LOW) * np.uint64(slots) >> HALF)
+    slot: int = signed(((key ^ (key >> HALF)) & LOW) * np.uint64(slots) >> HALF)
+    return slot
 
 
 @loop(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import models.seen
+import models.seen as of_seen
 from models.columns import I64, U64, Mask
 from models.compiling import compiled_wanted
 from models.seen import Seen
@@ -40,7 +40,7 @@ class Model:
     def add(self, rows: list[Row]) -> list[bool]:
         seen = []
         for pair, time, ask in rows:
-            key = pair, time // models.seen.MINUTE_US
+            key = pair, time // of_seen.MINUTE_US  # type: ignore[attr-defined]
             seen.append(ask and key in self.held)
             if ask and key not in self.held and time >= self.least:
                 self.held[key] = time
