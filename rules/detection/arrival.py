@@ -7,7 +7,8 @@ decoded by its type. Which way a record went changes nothing about what it says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,7 +40,12 @@ class Incoming(NamedTuple):
 
 
 class Arrived(NamedTuple):
-    """What became of the records at the door; arrays have an entry a record. Batches name records by their number."""
+    """What became of the records at the door; arrays have an entry a record. Batches name records by their number.
+
+    before        where all were scanned: the watermark each met,
+    ask           whether it may be a doubled one,
+    watermark_us  and the watermark after all of them
+    """
 
     batches: list[Batch]
     time_us: I64
@@ -48,6 +54,9 @@ class Arrived(NamedTuple):
     failed: Mask
     failures: list[DecodeFailure]
     unknown_fields: int
+    before: I64 | None = None
+    ask: Mask | None = None
+    watermark_us: int = 0
 
 
 def incoming(records: Sequence[RawRecord]) -> Incoming:
@@ -86,6 +95,18 @@ def columns_of(records: Sequence[RawRecord]) -> Sequence[Sequence]:  # type: ign
     return [[getattr(r, name) for r in records] for name in FIELDS]
 
 
+def nothing_arrived(count: int) -> Arrived:
+    return Arrived(
+        [],
+        np.zeros(count, dtype=np.int64),
+        np.zeros((count, 2), dtype=np.uint64),
+        np.full(count, NONE, dtype=np.int32),
+        np.zeros(count, dtype=np.bool_),
+        [],
+        0,
+    )
+
+
 class Door:
     """Decodes and places the records of one topic of one partition."""
 
@@ -96,33 +117,67 @@ class Door:
         decoder: Decoder,
         sources: Sources,
         *,
+        lateness_us: int,
+        dedupe_us: int,
         accept_unregistered: bool,
         compiled: bool,
     ) -> None:
+        self.lateness_us, self.dedupe_us = lateness_us, dedupe_us
+        self.box = np.array([] if atlas.bounds is None else atlas.bounds, dtype=np.float64)
+        self.kernels: Any = import_module("rules.detection.kernels") if compiled else None
         self.topic, self.atlas, self.decoder, self.sources = topic, atlas, decoder, sources
         self.accept_unregistered, self.compiled = accept_unregistered or sources.find is None, compiled
         self.scanner: Scanner | None = decoder.scanner(topic) if compiled else None
 
-    def open(self, fed: Incoming) -> Arrived:
+    def open(self, fed: Incoming, watermark_us: int) -> Arrived:
         count = len(fed.values)
-        arrived = Arrived(
-            [],
-            np.zeros(count, dtype=np.int64),
-            np.zeros((count, 2), dtype=np.uint64),
-            np.full(count, NONE, dtype=np.int32),
-            np.zeros(count, dtype=np.bool_),
-            [],
-            0,
-        )
         left: Mask | None = None
+        arrived: Arrived | None = None
         if self.scanner is not None and count and None not in fed.values:
             scanned = self.scanner.scan(fed.values, fed.arrival_us)  # type: ignore[arg-type]
-            taken = self._take_scanned(scanned, arrived)
-            if taken.all():
+            arrived = self._all_scanned(scanned, watermark_us)
+            if arrived is not None:
                 return self._with_sent_keys(fed, arrived)
-            left = ~taken
-        arrived = self._take_typed(fed, left, arrived)
+            arrived = nothing_arrived(count)
+            left = ~self._take_scanned(scanned, arrived)
+        arrived = self._take_typed(fed, left, arrived or nothing_arrived(count))
         return self._with_sent_keys(fed, arrived)
+
+    def _all_scanned(self, scanned: Scanned, watermark_us: int) -> Arrived | None:
+        """The usual case: everything was scanned, is where it says and registered. None where that isn't so."""
+        batch, count = scanned.batch, len(scanned.taken)
+        if not scanned.taken.all():
+            return None
+        sources = self.sources.numbers(scanned.source)
+        before, ask = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.bool_)
+        batch = self._placed(batch, sources)
+        watermark_us, bad = self.kernels.admit(
+            scanned.record_time_us, sources, self.sources.known, self.accept_unregistered, batch.record,
+            batch.numbers("lon"), batch.numbers("lat"), self.box, self.lateness_us, watermark_us, self.dedupe_us,
+            before, ask,
+        )  # fmt: skip
+        if bad:
+            return None
+        failed = np.zeros(count, dtype=np.bool_)
+        return Arrived(
+            [batch], scanned.record_time_us, self._prints(scanned), sources, failed, [], 0, before, ask, watermark_us
+        )
+
+    def _placed(self, batch: Batch, sources: I32) -> Batch:
+        """Rows without a position are where their source is: but an object of a camera is not where the camera is."""
+        if self.topic == "camera.tracks" or self.sources.find is None:
+            return batch
+        lon, lat = batch.numbers("lon"), batch.numbers("lat")
+        missing = np.isnan(lon)
+        if not missing.any():
+            return batch
+        at = sources[batch.record]
+        return batch.placed(np.where(missing, self.sources.lon[at], lon), np.where(missing, self.sources.lat[at], lat))
+
+    def _prints(self, scanned: Scanned) -> U64:
+        if scanned.natural is None:
+            return prints(scanned.source, scanned.record_time_us, self.compiled)
+        return prints(scanned.natural, np.zeros(len(scanned.taken), dtype=np.int64), self.compiled)
 
     def _take_scanned(self, scanned: Scanned, arrived: Arrived) -> Mask:
         """Use what was scanned; what can't be where it says, or isn't registered, is left for the careful way."""
@@ -130,32 +185,18 @@ class Door:
         if not taken.any():
             return taken
         sources = self.sources.numbers(scanned.source)
-        lon, lat = batch.numbers("lon"), batch.numbers("lat")
-        bad: Mask | None = None
-        if not self.accept_unregistered:
-            strange = ~self.sources.known[sources] & taken
-            bad = strange if strange.any() else None
-        if self.topic != "camera.tracks" and self.sources.find is not None:
-            at = sources[batch.record]
-            missing = np.isnan(lon)
-            if missing.any():
-                lon = np.where(missing, self.sources.lon[at], lon)
-                lat = np.where(missing, self.sources.lat[at], lat)
-                batch = batch.placed(lon, lat)
-        if self.atlas.bounds is not None and len(lon):
-            outside = ~self.atlas.bounds.hold(lon, lat) & ~np.isnan(lon)
-            if outside.any():
-                bad = np.zeros(len(taken), dtype=np.bool_) if bad is None else bad
-                bad[batch.record[outside]] = True
-        if bad is not None:
+        batch = self._placed(batch, sources)
+        bad = np.zeros(len(taken), dtype=np.bool_) if self.accept_unregistered else ~self.sources.known[sources] & taken
+        if self.atlas.bounds is not None:
+            lon = batch.numbers("lon")
+            outside = ~self.atlas.bounds.hold(lon, batch.numbers("lat")) & ~np.isnan(lon)
+            bad[batch.record[outside]] = True
+        if bad.any():
             batch, taken = batch.without_records(bad), taken & ~bad
         arrived.batches.append(batch)
         arrived.time_us[:] = np.where(taken, scanned.record_time_us, 0)
         arrived.sources[taken] = sources[taken]
-        if scanned.natural is None:
-            arrived.prints[:] = prints(scanned.source, scanned.record_time_us, self.compiled)
-        else:
-            arrived.prints[:] = prints(scanned.natural, np.zeros(len(taken), dtype=np.int64), self.compiled)
+        arrived.prints[:] = self._prints(scanned)
         return taken
 
     def _take_typed(self, fed: Incoming, left: Mask | None, arrived: Arrived) -> Arrived:

@@ -321,6 +321,18 @@ def rouse(
     return out
 
 
+@njit(inline="always")
+def sight(source: int, at_us: int, reach_us: I64, start_us: I64, end_us: I64) -> Any:
+    """Lets a sighting lengthen the newest span of its source: 0. Gives 1 where it begins a new one, -1 where it is
+    before."""
+    if at_us > end_us[source]:
+        return 1
+    if at_us < start_us[source]:
+        return -1
+    end_us[source] = max(end_us[source], at_us + reach_us[source])
+    return 0
+
+
 @loop(numba.types.UniTuple(numba.int64, 2)(INTS, LONGS, LONGS, LONGS, LONGS, INTS, LONGS, LONGS, INTS))
 def see(
     source: I32,
@@ -340,14 +352,111 @@ def see(
     shut = back = 0
     for i in range(len(source)):
         s, at = source[i], time_us[i]
-        if at > end_us[s]:
+        how = sight(s, at, reach_us, start_us, end_us)
+        if how > 0:
             if end_us[s] > start_us[s]:
                 closed[shut], closed_start_us[shut], closed_end_us[shut] = s, start_us[s], end_us[s]
                 shut += 1
             start_us[s], end_us[s] = at, at + reach_us[s]
-        elif at >= start_us[s]:
-            end_us[s] = max(end_us[s], at + reach_us[s])
-        else:
+        elif how < 0:
             early[back] = i
             back += 1
     return shut, back
+
+
+@loop(
+    numba.types.UniTuple(numba.int64, 2)(
+        read_only(numba.int64),
+        INTS,
+        read_only(numba.boolean),
+        numba.boolean,
+        read_only(numba.int32),
+        read_only(numba.float64),
+        read_only(numba.float64),
+        read_only(numba.float64),
+        numba.int64,
+        numba.int64,
+        numba.int64,
+        LONGS,
+        numba.boolean[::1],
+    )
+)
+def admit(
+    time_us: I64,
+    sources: I32,
+    known: Mask,
+    believe: bool,
+    record: I32,
+    lon: F64,
+    lat: F64,
+    box: F64,
+    lateness_us: int,
+    watermark_us: int,
+    known_for_us: int,
+    before: I64,
+    ask: Mask,
+) -> tuple[int, int]:
+    """Of records in their order: the watermark each met, and whether it may be a doubled one. Gives the watermark after
+    all of them, and how many records are from a source that is not registered, or have a row outside the box."""
+    bad = 0
+    for i in range(len(time_us)):
+        before[i] = watermark_us
+        ask[i] = time_us[i] > watermark_us - known_for_us
+        watermark_us = max(watermark_us, time_us[i] - lateness_us)
+        if not believe and not known[sources[i]]:
+            bad += 1
+    if len(box):
+        for row in range(len(record)):
+            x, y = lon[row], lat[row]
+            if x == x and not (box[0] <= x <= box[2] and box[1] <= y <= box[3]):
+                bad += 1
+    return watermark_us, bad
+
+
+@loop(
+    numba.types.UniTuple(numba.int64, 3)(
+        read_only(numba.int64),
+        read_only(numba.int32),
+        read_only(numba.int64),
+        read_only(numba.int32),
+        LONGS,
+        numba.boolean[::1],
+        INTS,
+        LONGS,
+        LONGS,
+        LONGS,
+        numba.boolean[::1],
+        numba.boolean[::1],
+        INTS,
+    )
+)
+def sift(
+    time_us: I64,
+    record: I32,
+    seen_time_us: I64,
+    seen_record: I32,
+    before: I64,
+    dropped: Mask,
+    sources: I32,
+    reach_us: I64,
+    start_us: I64,
+    end_us: I64,
+    fresh: Mask,
+    anyhow: Mask,
+    unseen: I32,
+) -> tuple[int, int, int]:
+    """Which rows are of use (`anyhow`) and which of them in time (`fresh`); sightings in time lengthen their spans, but
+    for the `unseen`, which begin one or are before it. Gives how many rows are of use, in time, and how many unseen."""
+    use = timely = left = 0
+    for row in range(len(time_us)):
+        of = record[row]
+        anyhow[row] = not dropped[of]
+        fresh[row] = anyhow[row] and time_us[row] > before[of]
+        use += anyhow[row]
+        timely += fresh[row]
+    for i in range(len(seen_time_us)):
+        of, at = seen_record[i], seen_time_us[i]
+        if not dropped[of] and at > before[of] and sight(sources[of], at, reach_us, start_us, end_us) != 0:
+            unseen[left] = i
+            left += 1
+    return use, timely, left

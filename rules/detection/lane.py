@@ -124,8 +124,9 @@ class Lane:
         self.sources = Sources(atlas, topic, self._reach_us, compiled=compiled)
         self.coverage: Coverage = self.sources.coverage
         self.door = Door(
-            topic, atlas, decoder, self.sources, accept_unregistered=accept_unregistered, compiled=compiled
-        )
+            topic, atlas, decoder, self.sources, lateness_us=lateness_us, dedupe_us=DEDUPE_FOR_US,
+            accept_unregistered=accept_unregistered, compiled=compiled,
+        )  # fmt: skip
         self.selector = Selector(topic, self.rules, self.paths, atlas.index, compiled=compiled)
         self.watches = [self._watch(rule, number) for number, rule in enumerate(self.rules)]
         self.at_once = [decided_at_once(rule) for rule in self.rules]
@@ -160,18 +161,18 @@ class Lane:
     def feed(self, records: Sequence[RawRecord]) -> LaneOutcome:
         """Take records in log order; clock records among them count where they stand."""
         fed = incoming(records)
-        arrived = self.door.open(fed)
-        before, watermark_us = self._watermarks(len(records), fed, arrived)
-        doubled = self.seen.add(
-            arrived.prints, arrived.time_us, (arrived.time_us > before - DEDUPE_FOR_US) & ~arrived.failed
-        )
-        dropped = arrived.failed | doubled
+        arrived = self.door.open(fed, self.watermark_us)
+        before, ask, watermark_us = self._watermarks(len(records), fed, arrived)
+        dropped = doubled = self.seen.add(arrived.prints, arrived.time_us, ask)
+        if arrived.failures:
+            dropped = arrived.failed | doubled
         used, late_rows = self._sift(fed, arrived, before, dropped)
         self._settle(watermark_us)
-        late = (arrived.time_us <= before) & ~dropped & ~used
+        late = np.flatnonzero(arrived.time_us <= before)
         too_late = [
             Late(fed.place[i], int(before[i] + self.lateness_us - arrived.time_us[i]))
-            for i in np.flatnonzero(late).tolist()
+            for i in late.tolist()
+            if not dropped[i] and not used[i]
         ]
         dead = [f._replace(record=fed.place[f.record]) for f in sorted(arrived.failures, key=lambda f: f.record)]
         count, doubles = int(np.count_nonzero(used)), int(np.count_nonzero(doubled))
@@ -183,23 +184,21 @@ class Lane:
         self._settle(max(self.watermark_us, to_us - self.lateness_us))
         return self._told()
 
-    def _watermarks(self, count: int, fed: Incoming, arrived: Arrived) -> tuple[I64, int]:
-        """The watermark each data record met on arrival, and the one after all of them."""
+    def _watermarks(self, count: int, fed: Incoming, arrived: Arrived) -> tuple[I64, Mask, int]:
+        """The watermark each data record met on arrival, whether it may be doubled, and the watermark after all."""
+        if arrived.before is not None and arrived.ask is not None and not fed.ticks:
+            return arrived.before, arrived.ask, arrived.watermark_us
         lifts = np.full(count + 1, NEVER_US, dtype=np.int64)
         lifts[0] = self.watermark_us
-        good = arrived.time_us - self.lateness_us
-        if arrived.failures:
-            good[arrived.failed] = NEVER_US
-        if not fed.ticks:
-            lifts[1:] = good
-            risen = np.maximum.accumulate(lifts)
-            return risen[:-1], int(risen[-1])
+        good = np.where(arrived.failed, NEVER_US, arrived.time_us - self.lateness_us)
         at = np.asarray(fed.place, dtype=np.int64)
         lifts[at + 1] = good
         for i, tick in fed.ticks.items():
             lifts[i + 1] = tick - self.lateness_us
         risen = np.maximum.accumulate(lifts)
-        return risen[at], int(risen[-1])
+        before = risen[at]
+        ask = (arrived.time_us > before - DEDUPE_FOR_US) & ~arrived.failed
+        return before, ask, int(risen[-1])
 
     def _sift(self, fed: Incoming, arrived: Arrived, before: I64, dropped: Mask) -> tuple[Mask, int]:
         """Find the hits among the rows: some are decided at once, the others wait. Gives which records were used, and
@@ -207,19 +206,8 @@ class Lane:
         used, late_rows = np.zeros(len(dropped), dtype=np.bool_), 0
         of_records = Fed(fed.offsets, arrived.prints, arrived.sources)
         for batch in arrived.batches:
-            fresh = batch.time_us > before[batch.record]
-            anyhow = np.ones(len(batch), dtype=np.bool_)
-            if dropped.any():
-                anyhow = ~dropped[batch.record]
-                fresh &= anyhow
-            late_rows += int(np.count_nonzero(anyhow)) - int(np.count_nonzero(fresh))
-            if batch.seen_time_us is batch.time_us:
-                seen = fresh
-            else:
-                seen = (batch.seen_time_us > before[batch.seen_record]) & ~dropped[batch.seen_record]
-            whole = seen.all()
-            record = batch.seen_record if whole else batch.seen_record[seen]
-            self.coverage.see(arrived.sources[record], batch.seen_time_us if whole else batch.seen_time_us[seen])
+            anyhow, fresh, late = self._in_time(batch, arrived, before, dropped)
+            late_rows += late
             if not self.rules or not len(batch):
                 continue
             usable = [anyhow if once else fresh for once in self.at_once]
@@ -229,6 +217,26 @@ class Lane:
                     used[batch.record[found["row"]]] = True
                 self._keep(batch, hits, fed)
         return used, late_rows
+
+    def _in_time(self, batch: Batch, arrived: Arrived, before: I64, dropped: Mask) -> tuple[Mask, Mask, int]:
+        """Which rows are of use, which of them in time, and how many are not; sightings in time are vouched for."""
+        rows, coverage = len(batch), self.coverage
+        if self.quiet is None:
+            anyhow = ~dropped[batch.record]
+            fresh = anyhow & (batch.time_us > before[batch.record])
+            seen = (batch.seen_time_us > before[batch.seen_record]) & ~dropped[batch.seen_record]
+            coverage.see(arrived.sources[batch.seen_record[seen]], batch.seen_time_us[seen])
+            return anyhow, fresh, int(np.count_nonzero(anyhow)) - int(np.count_nonzero(fresh))
+        anyhow, fresh = np.empty(rows, dtype=np.bool_), np.empty(rows, dtype=np.bool_)
+        unseen = np.empty(len(batch.seen_time_us), dtype=np.int32)
+        use, timely, left = self.quiet.runs.kernels.sift(
+            batch.time_us, batch.record, batch.seen_time_us, batch.seen_record, before, dropped, arrived.sources,
+            coverage.reach_us, coverage.start_us, coverage.end_us, fresh, anyhow, unseen,
+        )  # fmt: skip
+        if left:
+            more = unseen[:left]
+            coverage.see(arrived.sources[batch.seen_record[more]], batch.seen_time_us[more])
+        return anyhow, fresh, use - timely
 
     def _keep(self, batch: Batch, hits: list[Rows], fed: Incoming) -> None:
         """Decide at once what order can't change; the rest waits, and its batch with it."""
