@@ -510,7 +510,7 @@ def find_name(buffer: U8, p: int, names: U64) -> tuple[int, int]:
         second = first_bytes(second, first_byte(quotes))
         size += first_byte(quotes)
     field = signed(((first ^ (second * SPREAD)) * names[0, SEPARATING]) >> TOP_6)
-    if names[field, 0] != first or names[field, 1] != second:
+    if names[field, 0] != first or names[field, 1] != second or signed(names[field, SIZE]) != size + 3:
         return REFUSED, 0
     p = after_space(buffer, p + size + 2)
     if load8(buffer, p) != COLON:

@@ -380,7 +380,8 @@ LEFT_RECORDS = [
     b"\xef\xbb\xbf" + GOOD,
     GOOD[:-1] + b",}", b"{," + GOOD[1:], b"[" + GOOD + b"]", GOOD.replace(b":", b"", 1), GOOD.replace(b",", b"", 1),
     GOOD.replace(b",", b",,", 1), GOOD.replace(b":", b"::", 1), GOOD + b"\x0b", GOOD.replace(b",", b",\x0c", 1),
-    GOOD.replace(b"label", b"lab\\u0065l"), GOOD.replace(b"label", b"label "), GOOD.replace(b'"label"', b"label"),
+    GOOD.replace(b"label", b"lab\\u0065l"), GOOD.replace(b"label", b"label "), GOOD.replace(b"label", b"label\0"),
+    GOOD.replace(b'"label"', b"label"),
     GOOD.replace(b'"', b"'"), GOOD + b" " * (1 << 20), b"\xff" * 64,
 ]  # fmt: skip
 
