@@ -58,9 +58,12 @@ def messages(workload: Workload) -> tuple[Message, ...]:
 
 
 def preload(bootstrap: str, topic: str, workload: Workload) -> int:
-    """Put the workload into a topic, one request at a time for the order; gives how many messages it was."""
-    settings = {"bootstrap.servers": bootstrap, "linger.ms": 20, "compression.type": "lz4", "max.in.flight": 1}
-    producer = Producer(settings)
+    """Put the workload into a topic; gives how many messages it was.
+
+    Idempotent for the order: without, the retry of a batch comes after the next one, even with one request in flight.
+    """
+    settings = {"bootstrap.servers": bootstrap, "linger.ms": 20, "compression.type": "lz4", "enable.idempotence": True}
+    producer = Producer({**settings, "log_level": 3})
     sent = 0
     for m in messages(workload):
         while True:

@@ -92,7 +92,7 @@ class Parking:
         if self.events % self.tracks or self.tracks % PER_CAMERA:
             raise ValueError("events must be a multiple of tracks, and tracks of a camera's fifty")
         made_by = hashlib.blake2b(Path(__file__).read_bytes(), digest_size=4).hexdigest()
-        parameters = "-".join(f"{value:g}" for value in asdict(self).values())
+        parameters = "-".join(map(str, asdict(self).values()))
         folder = CACHE / f"parking-{made_by}" / parameters
         if not (folder / "meta.json").exists():
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -375,7 +375,8 @@ def write(workload: Parking, folder: Path) -> None:
     zones = make_zones(workload)
     features = zones.features()
     city = make_city(workload, zones)
-    (folder / "zones.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    lines = ",\n".join(map(json.dumps, features))
+    (folder / "zones.geojson").write_text(f'{{"type": "FeatureCollection", "features": [\n{lines}\n]}}\n')
     rule = RULE.format(name="illegal-parking", where="speed_mps < 1", park_s=workload.park_s)
     (folder / "rules.yaml").write_text(rule)
     (folder / "truth.json").write_text(json.dumps(city.truth))

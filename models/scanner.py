@@ -4,7 +4,8 @@ A strict scanner in machine code (`models.kernels.scan`): what it takes is a goo
 `models.decode` gives for it; what it is not sure of it leaves to that. Any order of keys and any white space is read;
 unknown or repeated fields, escapes in texts, ids beyond ASCII, exponents and numbers of more than 19 digits are left.
 
-It keeps no state but the size of its tables.
+What it keeps from call to call (the size of its tables, which field came after which) changes how fast it is and
+never what it says.
 """
 
 from __future__ import annotations

@@ -58,6 +58,9 @@ SOURCE_AT, SOURCE_SIZE, KEY_AT, KEY_SIZE, SEEN_RECORD = range(5)
 MARKS = 5
 
 MAX_BYTES, MAX_ID, LATEST_MS, FUTURE_US = 1 << 20, 128, 4_102_444_800_000, 120_000_000
+"""As in `models.faults` and `models.times`, and not from there: numba looks only at this file to see whether what it
+compiled before is still true. For the same reason a change of `models.kernels.bytes` needs one here."""
+
 EXACT, LONGEST = np.uint64(1 << 53), np.uint64(1 << 63)
 DOUBT = 2.0**-90
 POWERS = np.array([10**n for n in range(20)], dtype=np.uint64)
@@ -507,7 +510,7 @@ def find_name(buffer: U8, p: int, names: U64) -> tuple[int, int]:
         second = first_bytes(second, first_byte(quotes))
         size += first_byte(quotes)
     field = signed(((first ^ (second * SPREAD)) * names[0, SEPARATING]) >> TOP_6)
-    if names[field, 0] != first or names[field, 1] != second:
+    if names[field, 0] != first or names[field, 1] != second or signed(names[field, SIZE]) != size + 3:
         return REFUSED, 0
     p = after_space(buffer, p + size + 2)
     if load8(buffer, p) != COLON:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import date, timedelta, timezone
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 
 from models.columns import Texts, scalar
 from models.decode import Decoder
+from models.faults import FUTURE_US, MAX_BYTES, MAX_ID
 from models.privacy import Tokens
 from models.scanner import TOPICS, Scanned, ScannedColumns, Scanner
 from models.streams import STREAMS
-from models.times import EPOCH
+from models.times import EARLIEST_MS, EPOCH, LATEST_MS
 from tests.models.samples import COLUMNAR, SAMPLES
 from tests.support import ARRIVAL_MS, Record
 
@@ -160,6 +162,12 @@ def test_a_batch_outlives_the_next_call() -> None:
 
 def test_no_records_at_all() -> None:
     assert len(scan("camera.tracks", []).batch) == 0
+
+
+def test_the_limits_are_those_of_the_reference() -> None:
+    kernel = import_module("models.kernels.scan")
+    assert (kernel.MAX_BYTES, kernel.MAX_ID, kernel.FUTURE_US) == (MAX_BYTES, MAX_ID, FUTURE_US)
+    assert (EARLIEST_MS, kernel.LATEST_MS) == (0, LATEST_MS)
 
 
 def test_only_four_topics() -> None:
@@ -372,7 +380,8 @@ LEFT_RECORDS = [
     b"\xef\xbb\xbf" + GOOD,
     GOOD[:-1] + b",}", b"{," + GOOD[1:], b"[" + GOOD + b"]", GOOD.replace(b":", b"", 1), GOOD.replace(b",", b"", 1),
     GOOD.replace(b",", b",,", 1), GOOD.replace(b":", b"::", 1), GOOD + b"\x0b", GOOD.replace(b",", b",\x0c", 1),
-    GOOD.replace(b"label", b"lab\\u0065l"), GOOD.replace(b"label", b"label "), GOOD.replace(b'"label"', b"label"),
+    GOOD.replace(b"label", b"lab\\u0065l"), GOOD.replace(b"label", b"label "), GOOD.replace(b"label", b"label\0"),
+    GOOD.replace(b'"label"', b"label"),
     GOOD.replace(b'"', b"'"), GOOD + b" " * (1 << 20), b"\xff" * 64,
 ]  # fmt: skip
 
