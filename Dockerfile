@@ -13,12 +13,12 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
     ZHINAO_STATE_DIR=/var/lib/zhinao/state \
     ZHINAO_LOG_DIR=/var/lib/zhinao/log \
     APP_DATADIR=/var/lib/zhinao/faust \
-    NUMBA_CACHE_DIR=/var/lib/zhinao/numba
+    NUMBA_CACHE_DIR=/app/.numba
 # The hashes were checked when the wheels were fetched.
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-compile --no-index --no-deps /wheels/*.whl \
     && useradd --system --uid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin zhinao \
-    && install --directory --owner=zhinao --group=zhinao /var/lib/zhinao
+    && install --directory --owner=zhinao --group=zhinao /var/lib/zhinao /app/.numba
 WORKDIR /app
 COPY app.py ./
 COPY models ./models
@@ -26,5 +26,7 @@ COPY geo ./geo
 COPY rules ./rules
 COPY streams ./streams
 USER 10001
+# The loops of the core as machine code, for the processor of this machine; on another they are made at the first start.
+RUN python -c 'from rules.detection.detector import prepare; prepare()'
 ENTRYPOINT ["python", "-m", "app"]
 CMD ["worker"]

@@ -14,6 +14,8 @@ BIN := $(VENV)/bin
 # changed file time does not.
 RUN_STAMP := $(VENV)/.run-$(shell cat Makefile requirements.txt | cksum | cut -d ' ' -f 1)
 DEV_STAMP := $(VENV)/.dev-$(shell cat Makefile requirements-dev.txt | cksum | cut -d ' ' -f 1)
+# The loops of the core as machine code, kept beside their source: half a minute once, a second from then on.
+LOOPS := $(BIN)/python -c 'from rules.detection.detector import prepare; prepare()'
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 help: ## what can be made
@@ -67,6 +69,7 @@ $(BIN)/python:
 
 $(RUN_STAMP): | $(BIN)/python
 	$(PIP) --require-hashes -r requirements.txt
+	$(LOOPS)
 	@rm -f $(VENV)/.run-*
 	@touch $@
 
@@ -74,5 +77,6 @@ $(RUN_STAMP): | $(BIN)/python
 $(DEV_STAMP): | $(BIN)/python
 	$(PIP) --require-hashes -r requirements-dev.txt
 	$(PIP) --quiet --no-deps --no-build-isolation --editable .
+	$(LOOPS)
 	@rm -f $(VENV)/.run-* $(VENV)/.dev-*
 	@touch $(RUN_STAMP) $@

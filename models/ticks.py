@@ -13,6 +13,6 @@ def tick_us(record: RawRecord) -> int | None:
     """The instant a clock record tells, microseconds UTC; None for any other record, a badly written one among them."""
     if record.value is None:
         for name, value in record.headers:
-            if name == TICK_HEADER and value.isdigit() and len(value) <= LONGEST_STAMP:
+            if name == TICK_HEADER and value and value.isdigit() and len(value) <= LONGEST_STAMP:
                 return int(value) * 1000
     return None

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import tzinfo
 from functools import partial
+from importlib import import_module
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,7 +25,34 @@ from models.times import format_time
 from rules.detection.lane import Lane, LaneOutcome, LaneState, Late
 from rules.language.model import Bundle
 
-__all__ = ["Detector", "LaneOutcome", "Late"]
+__all__ = ["Detector", "LaneOutcome", "Late", "Memory", "prepare"]
+
+
+LOOPS = ("models.kernels.tables", "models.kernels.scan", "rules.detection.kernels")
+
+
+def prepare() -> bool:
+    """Have the loops of this process compiled before time matters; false where they are not.
+
+    It takes about a second; the first time on a machine, which compiles them, half a minute.
+    """
+    if not compiled_wanted():
+        return False
+    for name in LOOPS:
+        import_module(name)
+    return warm()
+
+
+class Memory(NamedTuple):
+    """What a Detector's arrays take, how many runs are live, and what it has forgotten so far.
+
+    `expired` runs ended by themselves; `evicted` ones went because there were too many (see `Runs`).
+    """
+
+    nbytes: int
+    runs: int
+    expired: int
+    evicted: int
 
 
 class DetectorState(msgspec.Struct):
@@ -87,6 +116,20 @@ class Detector:
 
     def watermark_us(self, topic: str) -> int:
         return self.lanes[topic].watermark_us
+
+    def memory(self) -> Memory:
+        """Of all lanes together; without compiled loops runs are plain objects and not counted."""
+        quiet = [lane.quiet.runs for lane in self.lanes.values() if lane.quiet is not None]
+        return Memory(
+            sum(lane.nbytes for lane in self.lanes.values()),
+            sum(runs.used for runs in quiet),
+            sum(runs.expired for runs in quiet),
+            sum(runs.evicted for runs in quiet),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        return self.memory().nbytes
 
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode(
