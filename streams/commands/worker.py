@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 import faust
 
-from rules.detection.detector import prepare
 from models.streams import DESK_TOPICS, DETECTOR_TOPICS
+from rules.detection.detector import prepare
 from streams.agents.desk import PUMP_S, DeskAgent, OpenJournal
 from streams.agents.detectors import DetectorAgent
 from streams.city import build_city
