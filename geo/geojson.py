@@ -61,6 +61,9 @@ class Codes:
     wrong_crs: str
 
 
+LONGEST_SHOWN = 200  # characters of a line
+
+
 class Lines:
     """Offsets of a text to lines and columns, 1-based."""
 
@@ -75,10 +78,13 @@ class Lines:
 
     def snippet(self, offset: int) -> str:
         """The line there; of a very long one (a whole file in one line) nothing of use can be shown."""
-        start = self._starts[bisect_right(self._starts, offset) - 1]
-        end = self._text.find("\n", start)
-        line = self._text[start : len(self._text) if end < 0 else end].rstrip("\r")
-        return line if len(line) <= 200 else ""
+        number = bisect_right(self._starts, offset)
+        start = self._starts[number - 1]
+        end = self._starts[number] if number < len(self._starts) else len(self._text)
+        if end - start > LONGEST_SHOWN + len("\r\n"):  # copied for each feature, a long line would take for ever
+            return ""
+        line = self._text[start:end].rstrip("\r\n")
+        return line if len(line) <= LONGEST_SHOWN else ""
 
 
 def read_features(file: str, data: bytes, codes: Codes) -> tuple[list[Feature], list[Problem]]:

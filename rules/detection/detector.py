@@ -62,6 +62,12 @@ class DetectorState(msgspec.Struct):
     lanes: dict[str, LaneState]
 
 
+class Versioned(msgspec.Struct):
+    """Of a snapshot of whatever shape."""
+
+    version: int
+
+
 STATE_VERSION = 2
 
 
@@ -141,9 +147,10 @@ class Detector:
 
         Raises StateMismatch for a snapshot of another version.
         """
+        version = msgspec.msgpack.decode(blob, type=Versioned).version
+        if version != STATE_VERSION:
+            raise StateMismatch(f"snapshot version {version}, this is {STATE_VERSION}")
         state = msgspec.msgpack.decode(blob, type=DetectorState)
-        if state.version != STATE_VERSION:
-            raise StateMismatch(f"snapshot version {state.version}, this is {STATE_VERSION}")
         for topic, saved in state.lanes.items():
             if topic in self.lanes:
                 self.lanes[topic].restore(saved)

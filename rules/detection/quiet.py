@@ -32,6 +32,7 @@ from rules.detection.rows import (
     taken,
 )
 from rules.detection.runs import Runs
+from rules.detection.waiting import LEAST_ROOM, MOST_SPARE
 from rules.detection.watch import Watch
 from rules.language.model import Dwell, Event
 
@@ -56,9 +57,10 @@ class Quiet:
         self.held_rows = 0
         self.resting: I32 = np.empty(64, dtype=np.int32)
         self.rest = 0
-        self._make_scratch(256)
+        self._make_scratch(LEAST_ROOM)
 
     def _make_scratch(self, room: int) -> None:
+        room = max(room, LEAST_ROOM)
         self.due: Rows = np.empty(room, dtype=HIT)
         self.order, self.spare, self.deferred, self.deferred_run, self.quietly = (
             np.empty(room, dtype=np.int32) for _ in range(5)
@@ -71,7 +73,7 @@ class Quiet:
 
     @property
     def nbytes(self) -> int:
-        return self.runs.nbytes
+        return self.runs.nbytes + self.due.nbytes + 5 * self.order.nbytes
 
     # deciding
 
@@ -80,7 +82,7 @@ class Quiet:
         lane, kernels, book = self.lane, self.runs.kernels, self.book
         waiting = lane.waiting.rows
         count = len(waiting)
-        if count > len(self.due):
+        if count > len(self.due) or (len(self.due) > MOST_SPARE and 8 * count < len(self.due)):
             self._make_scratch(2 * count)
             book = self.book
         if not self.runs.has_room(count):

@@ -7,6 +7,8 @@ import numpy as np
 from rules.detection.rows import HIT, Rows, raw, room_for, taken
 
 LEAST_ROOM = 256
+MOST_SPARE = 1 << 14
+"""Room that is kept even if nothing needs it any more: some 1.5 MB."""
 LATEST_US = 1 << 62
 
 
@@ -44,6 +46,8 @@ class Waiting:
     def left(self, count: int) -> None:
         """Only the first so many still wait: a loop has moved them there."""
         self.count = count
+        if len(self._room) > MOST_SPARE and 8 * count < len(self._room):
+            self._room = room_for(self._room, count, max(LEAST_ROOM, 2 * count))
         self.earliest_us = int(self.rows["time_us"].min()) if count else LATEST_US
 
     def take_due(self, watermark_us: int) -> Rows:

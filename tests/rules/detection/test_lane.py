@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import orjson
 import pytest
 
+from rules.detection.detector import StateMismatch
 from tests.rules.detection import test_dwell, test_event, test_hold
 from tests.rules.detection.stage import (
     START_US,
@@ -261,3 +263,9 @@ def test_hours_of_silence_then_go_on():
     s.feed(*(frame(t, car()) for t in range(25_300, 25_310)))
     assert s.table() == [(120.0, "raised", "remind_owner"), (139.0, "unknown", None), (420.0, "stage", "open_case")]
     assert s.told[-2].kind == "still"
+
+
+def test_a_snapshot_of_another_version_is_refused_whatever_its_shape():
+    s = Stage(PARKED, ZONES)
+    with pytest.raises(StateMismatch, match="snapshot version 1, this is 2"):
+        s.detector.restore(msgspec.msgpack.encode({"version": 1, "lanes": {"camera.tracks": ["another", "shape"]}}))
