@@ -1,6 +1,6 @@
 """Our Detector and the same job on other engines: one workload, one core, a process each, every answer asserted.
 
-    python -m benchmarks.bench_detector [--quick] [--json]
+    python -m benchmarks.bench_detector [--quick] [--json] [--fetch]
 
 Contestants take turns, so that each ratio is of two neighbours in time: ours, A, B, ours, C, D, ours; the medians over
 the rounds are given. Each reads its own natural form of the same events: ours single-object frames of the contract,
@@ -27,13 +27,16 @@ from statistics import median
 from time import monotonic
 from typing import Any
 
+from benchmarks.contestants import flink_java
+from benchmarks.contestants.java import jvm
 from benchmarks.parking import CACHE, Parking
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = Path(__file__).with_name("peers.txt")
 PYTHON_OF_LOCK = (3, 11)
 LIMIT_S = 300
-INSTALL_LIMIT_S = 900
+INSTALL_LIMIT_S = float(os.environ.get("PEERS_LIMIT_S", "900"))
+"""Seconds; 0: only what is there already."""
 QUICK, FULL = Parking(events=200_000), Parking(events=500_000)
 ROUNDS = {True: 2, False: 5}
 LAST_ROUND_S = {True: 90, False: 1800}
@@ -52,6 +55,7 @@ class Contestant:
     events     how many events it is given in a quick run and in a full one; 0: not in that kind of run
     rounds     in how many rounds it takes part at most
     inverse    it is another way of ours: the ratio is it divided by ours
+    brief      options of a quick run besides
     """
 
     module: str
@@ -61,6 +65,7 @@ class Contestant:
     peers: bool = False
     rounds: int = 99
     inverse: bool = False
+    brief: tuple[str, ...] = ()
 
 
 OURS = Contestant("our_detector", "", (QUICK.events, FULL.events))
@@ -72,7 +77,7 @@ CONTESTANTS = {
     "bytewax": Contestant("bytewax_peer", "detector_vs_bytewax", (50_000, 100_000), peers=True),
     "quixstreams": Contestant("quix_peer", "detector_vs_quixstreams", (50_000, 100_000), peers=True),
     "pathway": Contestant("pathway_peer", "detector_vs_pathway", (50_000, 100_000), peers=True),
-    "flink_java": Contestant("flink_java", "detector_vs_flink_java", (100_000, 500_000), rounds=1),
+    "flink_java": Contestant("flink_java", "detector_vs_flink_java", (100_000, 500_000), rounds=1, brief=("--brief",)),
     "c_filter_first": Contestant("c_kernel", "detector_vs_c_filter_first", OURS.events, ("--filter-first",)),
     "bytewax_filter_first": Contestant(
         "bytewax_peer", "detector_vs_bytewax_filter_first", (100_000, 200_000), ("--filter-first",), peers=True
@@ -104,6 +109,8 @@ def peers_python() -> Path:
     folder, digest = CACHE / "peers", hashlib.blake2b(LOCK.read_bytes(), digest_size=16).hexdigest()
     python, complete = folder / "bin" / "python", folder / "complete"
     if not complete.exists() or complete.read_text() != digest:
+        if not INSTALL_LIMIT_S:
+            raise NotRun("the peers' environment was not fetched before")
         print("benchmarks: making the peers' environment, once", file=sys.stderr)
         shutil.rmtree(folder, ignore_errors=True)
         install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
@@ -113,7 +120,7 @@ def peers_python() -> Path:
         except subprocess.CalledProcessError as why:
             raise NotRun(f"the peers can't be installed: {last_line(why.stderr)}") from why
         except subprocess.TimeoutExpired as why:
-            raise NotRun(f"the peers can't be installed: not done in {INSTALL_LIMIT_S} s") from why
+            raise NotRun(f"the peers can't be installed: not done in {INSTALL_LIMIT_S:g} s") from why
         complete.write_text(digest)
     return python
 
@@ -122,13 +129,31 @@ def last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no word why")
 
 
-def run(one: Contestant, folder: Path, events: int | None) -> dict[str, Any]:
+def fetch() -> None:
+    """Get what the quick run's peers need from their registries; says what can't be had and leaves it."""
+    for name, get in (("Python peers", peers_python), ("Flink", flink_java.PROGRAM.build)):
+        try:
+            get()
+            print(f"{name}: there", flush=True)
+        except (NotRun, jvm.NotRun, OSError) as why:
+            print(f"{name}: left out, {why}", flush=True)
+
+
+def run(one: Contestant, folder: Path, events: int | None, *, quick: bool = False) -> dict[str, Any]:
     """One contestant in its own process on the last core. A wrong answer ends the benchmark."""
     if not (ROOT / "benchmarks" / "contestants" / f"{one.module}.py").exists():
         raise NotRun("there is no such contestant")
     python = str(peers_python()) if one.peers else sys.executable
     count = [] if events is None else ["--events", str(events)]
-    command = [python, "-m", f"benchmarks.contestants.{one.module}", str(folder), *count, *one.options]
+    command = [
+        python,
+        "-m",
+        f"benchmarks.contestants.{one.module}",
+        str(folder),
+        *count,
+        *one.options,
+        *(one.brief if quick else ()),
+    ]
     try:
         done = subprocess.run(pinned(command), cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     except subprocess.TimeoutExpired as why:
@@ -171,7 +196,7 @@ class Contest:
 
     def ours(self) -> dict[str, Any]:
         try:
-            found = run(OURS, self.folder, self.events(OURS))
+            found = run(OURS, self.folder, self.events(OURS), quick=self.quick)
         except NotRun as why:
             raise SystemExit(f"our Detector: {why}") from why
         self.runs["ours"].append(found)
@@ -182,7 +207,7 @@ class Contest:
         if name in self.not_run or len(self.runs.get(name, ())) >= one.rounds:
             return None
         try:
-            found = run(one, self.folder, self.events(one))
+            found = run(one, self.folder, self.events(one), quick=self.quick)
         except NotRun as why:
             self.not_run[name] = str(why)
             return None
@@ -253,7 +278,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds and contestants")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--fetch", action="store_true", help="only get what the peers need")
     given = parser.parse_args()
+    if given.fetch:
+        fetch()
+        return
     found = measure(quick=given.quick)
     if given.json:
         print(json.dumps(found))

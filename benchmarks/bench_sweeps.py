@@ -212,11 +212,11 @@ def run_keys(folder: str, count: int) -> Point:
     again.feed(records(frames(FIRST_S, some)), size)
     if run.told or len({one.track for one in again.raised()}) != some:
         raise SystemExit("not the true episodes")
-    own = getattr(run.detector, "nbytes", None)
     return {
         "events_per_s": round(count / took),
         "bytes_per_key": round(grown / count) if count >= 10_000 else None,
-        "nbytes_per_key": None if own is None else round((own() if callable(own) else own) / count),
+        "nbytes_per_key": round(run.detector.nbytes / count),
+        "runs": run.detector.memory().runs,
         "snapshot_s": round(saved_s, 4),
         "snapshot_bytes": len(blob),
         "restore_s": round(restored_s, 4),
@@ -236,11 +236,14 @@ TASKS: dict[str, Callable[..., Point]] = {"workload": run_workload, "rules": run
 
 
 def measure(*, quick: bool, only: Sequence[str] = tuple(SWEEPS)) -> dict[str, list[Point]]:
-    found = {}
+    """These sweeps; those that the file has of an earlier run stay in the file."""
+    found: dict[str, list[Point]] = {}
+    file = CACHE / "sweeps.json"
+    CACHE.mkdir(exist_ok=True)
     for name in only:
         found[name] = SWEEPS[name](quick)
-    CACHE.mkdir(exist_ok=True)
-    (CACHE / "sweeps.json").write_text(json.dumps(found, indent=1) + "\n")
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        file.write_text(json.dumps(kept | found, indent=1) + "\n")
     return found
 
 

@@ -1,6 +1,6 @@
 """Illegal parking on Esper, as its users write it: EPL, the geofence a single-row function with JTS, Jackson before it.
 
-python -m benchmarks.contestants.esper FOLDER [--events N] [--filter-first]
+python -m benchmarks.contestants.esper FOLDER [--events N] [--filter-first] [--brief]
 
 One runtime in one JVM on one core, no threads of its own, no clock. How the rate is taken: `java/jvm.py`.
 
@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.contestants import scoring
-from benchmarks.contestants.java.jvm import Program
+from benchmarks.contestants.java.jvm import Program, arguments
 
 PROGRAM = Program("esper", "parking.EsperParking")
 
 if __name__ == "__main__":
-    sys.exit(PROGRAM.contend("esper", "epl", scoring.arguments(__doc__).parse_args()))
+    sys.exit(PROGRAM.contend("esper", "epl", arguments(__doc__).parse_args()))
