@@ -10,12 +10,13 @@ from pathlib import Path
 from geo.atlas import Atlas
 from geo.check import load_registry, load_zones
 from geo.zones import Zone
+from models.compiling import compiled_wanted
 from models.dead_letters import Vault
 from models.decode import Decoder
 from models.privacy import Tokens
 from models.problems import Problem, failed, in_order
 from models.times import zone_info
-from rules.detection.detector import Detector
+from rules.detection.detector import Detector, prepare
 from rules.incidents.desk import Desk
 from rules.language.load import load_rules, read_sources
 from rules.language.model import Bundle
@@ -46,6 +47,7 @@ class City:
     decoder: Decoder
     accept_unregistered: bool
     letters: Letters
+    compiled: bool
 
     def detector(self, partition: int) -> Detector:
         """A new Detector for one partition."""
@@ -56,7 +58,13 @@ class City:
             partition=partition,
             zone=self.zone,
             accept_unregistered=self.accept_unregistered,
+            compiled=self.compiled,
         )
+
+    def prepare(self) -> None:
+        """Have the loops compiled before time matters."""
+        if self.compiled:
+            prepare()
 
     def desk(self) -> Desk:
         """A new Desk for the command centre."""
@@ -120,4 +128,5 @@ def build_city(
             None if settings.dead_letter_key is None else Vault(settings.dead_letter_key.get_secret_value().encode()),
             settings.demo_token_key,
         ),
+        compiled=settings.compiled == "auto" and compiled_wanted(),
     )

@@ -210,6 +210,13 @@ class Settings(BaseSettings):
         default="reject",
         alias="ZHINAO_UNREGISTERED",
     )
+    compiled: Literal["auto", "off"] = _both(
+        "核心循环：auto 有 numba 时用机器码，off 用纯 Python（慢约五倍，结果相同）",
+        "loops of the core: auto, as machine code where numba is; off, in plain Python (some five times slower, same "
+        "results)",
+        default="auto",
+        alias="ZHINAO_COMPILED",
+    )
     rules: Paths = _both(
         "规则目录或文件，冒号分隔",
         "folders or files of rules, separated by colons",

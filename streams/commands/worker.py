@@ -11,7 +11,6 @@ import click
 import faust
 
 from models.streams import DESK_TOPICS, DETECTOR_TOPICS
-from rules.detection.detector import prepare
 from streams.agents.desk import PUMP_S, DeskAgent, OpenJournal
 from streams.agents.detectors import DetectorAgent
 from streams.city import build_city
@@ -76,7 +75,7 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     if settings.servers is None:
         raise click.UsageError("no broker: set KAFKA_URL=kafka://host:port, or run the demo, which brings its own")
     city = build_city(settings)
-    prepare()
+    city.prepare()
     clock = WallClock()
     detector_topics = [full_name(t, settings.topic_prefix) for t in DETECTOR_TOPICS]
     desk_topics = [full_name(t, settings.topic_prefix) for t in DESK_TOPICS]
