@@ -90,10 +90,11 @@ class Seen:
                 del self._minutes[minute]
 
     def snapshot(self) -> bytes:
-        """The live entries in the order of their prints: depends on nothing but what they are."""
+        """The live entries in the order of their prints and times: depends on nothing but what they are."""
         parts = [table.entries(self._least_us) for table in self._minutes.values()]
         entries: U64 = np.concatenate([np.empty((0, 3), dtype=np.uint64), *parts])
-        return entries[np.lexsort((entries[:, 1], entries[:, 0]))].astype("<u8").tobytes()
+        order = np.lexsort((np.ascontiguousarray(entries[:, 2]).view(np.int64), entries[:, 1], entries[:, 0]))
+        return entries[order].astype("<u8").tobytes()
 
     def restore(self, snapshot: bytes) -> None:
         """Holds what a snapshot held and nothing else, without a limit. ValueError changes nothing."""

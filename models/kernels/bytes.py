@@ -16,6 +16,9 @@ from numba.extending import intrinsic
 
 from models.columns import U8
 
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+"""No loop makes an array, so none needs reference counts: counting took half the time, at each piece anew."""
+
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 FIRST = np.uint64(0x9E3779B97F4A7C15)
@@ -27,14 +30,12 @@ SHIFT_A, SHIFT_B, SHIFT_C = np.uint64(32), np.uint64(29), np.uint64(31)
 
 def loop(signature: Any) -> Callable[[Loop], Loop]:
     """A loop compiled when its file is imported, from the cache on disk where it has it; it may make no arrays."""
-    # Without arrays of its own it needs no reference counts: counting took half the time, at each piece anew.
-    options: dict[str, Any] = {"nogil": True, "_nrt": False}
 
     def build(function: Loop) -> Loop:
         try:
-            ready: Loop = njit(signature, **options, cache=True)(function)
+            ready: Loop = njit(signature, **OPTIONS, cache=True)(function)
         except RuntimeError:  # no folder to write to
-            ready = njit(signature, **options)(function)
+            ready = njit(signature, **OPTIONS)(function)
         return ready
 
     return build

@@ -8,7 +8,7 @@ there by itself and asks nowhere how long the record is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from llvmlite import ir
@@ -16,7 +16,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from models.columns import F64, I32, I64, U8, U64, Mask
-from models.kernels.bytes import first_bytes, load64, same
+from models.kernels.bytes import OPTIONS, Loop, first_bytes, load64, loop, same
 
 REFUSED, FULL = -1, -2
 NO_TEXT, LOWER = -1 << 32, (1 << 32) - 1
@@ -97,26 +97,9 @@ NONE = np.frombuffer(b"None", np.uint8)
 PLUS, DATE_ENDS, ZULU = 0x2B, (0x54, 0x74, 0x20), (0x5A, 0x7A)
 
 
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
-"""Nothing here makes an array, so nothing needs reference counts: counting took most of the time."""
-
-Loop = TypeVar("Loop", bound=Callable[..., Any])
 INNER = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 part = cast(Callable[[Loop], Loop], njit(forceinline=True, **INNER))
 routine = cast(Callable[[Loop], Loop], njit(**INNER))
-
-
-def loop(signature: Any) -> Callable[[Loop], Loop]:
-    """Compiled when this module is imported, or before: nothing is compiled under way."""
-
-    def build(function: Loop) -> Loop:
-        try:
-            ready: Loop = njit(signature, **OPTIONS, cache=True)(function)
-        except RuntimeError:  # no folder to write to
-            ready = njit(signature, **OPTIONS)(function)
-        return ready
-
-    return build
 
 
 def array(kind: Any, dimensions: int = 1, *, readonly: bool = False) -> Any:
