@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +24,17 @@ def prints(spans: Spans, salt: I64, compiled: bool) -> U64:
     made: U64 = np.empty((len(spans), 2), dtype=np.uint64)
     if compiled:
         at, size = np.ascontiguousarray(spans.at), np.ascontiguousarray(spans.size)
-        import_module("models.kernels.tables").fill_prints(spans.buffer, at, size, np.ascontiguousarray(salt), made)
+        loops().fill_prints(spans.buffer, at, size, np.ascontiguousarray(salt), made)
         return made
     for row, number in enumerate(salt.tolist()):
         piece = spans.piece(row)
         made[row] = (0, 0) if piece is None else fingerprint(piece, number)
     return made
+
+
+@cache
+def loops() -> Any:
+    return import_module("models.kernels.tables")
 
 
 def fingerprint(piece: bytes, salt: int) -> tuple[int, int]:

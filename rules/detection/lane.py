@@ -491,18 +491,17 @@ class Lane:
         """Pending runs of compiled loops as conditions."""
         for row in runs[runs["state"] == PENDING]:
             watch = self.watches[int(row["rule"])]
-            condition = self.condition_of(row)
+            words = int(row["k0"]), int(row["k1"]), int(row["k2"])
+            condition = self.condition_of(row, self.selector.key_texts(watch.number, words, self.words))
             watch.open[watch.slot(condition)] = condition
             condition.wake_us = condition.last_us + watch.forgotten_after_us
 
-    def condition_of(self, run: np.void) -> Condition:
+    def condition_of(self, run: np.void, key: tuple[str, ...]) -> Condition:
         """A pending run as what a watch remembers of it."""
-        rule = int(run["rule"])
-        keys = self.selector.key_texts(rule, (int(run["k0"]), int(run["k1"]), int(run["k2"])), self.words)
         area, zone = int(run["area"]), int(run["zone"])
         lon, lat = float(run["anchor_lon"]), float(run["anchor_lat"])
         return Condition(
-            key=keys,
+            key=key,
             zone=self.paths[zone] if zone >= 0 else "",
             source=int(run["source"]),
             area=self.words.text(area) if area >= 0 else "",

@@ -33,7 +33,7 @@ from rules.detection.rows import (
 )
 from rules.detection.runs import Runs
 from rules.detection.waiting import LEAST_ROOM, MOST_SPARE
-from rules.detection.watch import Watch
+from rules.detection.watch import ConditionKey, Watch
 from rules.language.model import Dwell, Event
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Quiet:
         self.limits = limits_of(lane.watches)
         self.absent_us: list[list[int]] = self.limits["absent_us"].tolist()
         self.open_at: dict[int, tuple[Watch, Condition]] = {}
-        self.touched: list[int] = []
+        self.touched: dict[int, tuple[Watch, ConditionKey]] = {}
         self.followed: deque[tuple[I32, I32, list[int], int]] = deque()
         self.held_rows = 0
         self.resting: I32 = np.empty(64, dtype=np.int32)
@@ -100,37 +100,32 @@ class Quiet:
             self.followed.append((slots, self.runs.facts["batch"][slots], [], 0))
         if not deferred:
             return []
-        places = self.deferred_run[:deferred]
-        hits = lane.hits_of(taken(self.due, self.deferred[:deferred]), places)
-        self.touched = sorted(set(places.tolist()) - {NONE})
-        for run in self.touched:
-            self._adopt(run)
+        hits = lane.hits_of(taken(self.due, self.deferred[:deferred]), self.deferred_run[:deferred])
+        for hit in hits:
+            if hit.run != NONE and hit.run not in self.touched:
+                watch = lane.watches[hit.rule]
+                self.touched[hit.run] = watch, watch.slot(hit)
+                self._adopt(hit.run, watch, hit)
         return hits
 
-    def _adopt(self, run: int) -> None:
+    def _adopt(self, run: int, watch: Watch, hit: Hit) -> None:
         """Let the watch of a run have it as a Condition, up to date."""
         if run in self.open_at:
-            watch, condition = self.open_at[run]
+            _, condition = self.open_at[run]
             self.catch_up(condition)
             if self.runs.facts["resting"][run]:
                 self._plan(watch, condition)
-            return
-        row = self.runs.rows[run]
-        watch = self.lane.watches[int(row["rule"])]
-        if isinstance(watch, DwellWatch):
-            condition = self.lane.condition_of(row)
-            if watch.slot(condition) not in watch.open:
-                condition.run = run
-                watch.open[watch.slot(condition)] = condition
+        elif isinstance(watch, DwellWatch) and watch.slot(hit) not in watch.open:
+            condition = self.lane.condition_of(self.runs.rows[run], hit.key)
+            condition.run = run
+            watch.open[watch.slot(hit)] = condition
 
     def hand_back(self) -> None:
         """After the watches: what they keep of the runs they saw goes on here."""
-        lane, facts = self.lane, self.runs.facts
-        touched, self.touched = self.touched, []
-        for run in touched:
-            rule, zone = int(facts["rule"][run]), int(facts["slot_zone"][run])
-            watch = lane.watches[rule]
-            condition = watch.open.get((self.key_of(run), lane.paths[zone] if zone >= 0 else ""))
+        facts = self.runs.facts
+        touched, self.touched = self.touched, {}
+        for run, (watch, slot) in touched.items():
+            condition = watch.open.get(slot)
             if condition is None:
                 facts["state"][run] = GONE
                 self.open_at.pop(run, None)
@@ -138,16 +133,11 @@ class Quiet:
             condition.run = run
             if condition.opened_us is None and isinstance(watch, DwellWatch):
                 self._put(run, condition)
-                del watch.open[watch.slot(condition)]
+                del watch.open[slot]
                 self.open_at.pop(run, None)
             else:
                 self.open_at[run] = (watch, condition)
                 self.settle(watch, condition)
-
-    def key_of(self, run: int) -> tuple[str, ...]:
-        facts, lane = self.runs.facts, self.lane
-        words = [int(facts[name][run]) for name in ("k0", "k1", "k2")]
-        return lane.selector.key_texts(int(facts["rule"][run]), words, lane.words)
 
     def _put(self, run: int, condition: Condition) -> None:
         """A pending condition back into its run."""

@@ -41,6 +41,7 @@ class Watch:
     def __init__(self, rule: Rule, number: int, lane: Surroundings, unit: str | None) -> None:
         self.rule, self.number, self.lane, self.unit = rule, number, lane, unit
         self.by_zone = "zone" in rule.by
+        self.key_fields = [name for name in rule.by if name != "zone"]
         self.open: dict[ConditionKey, Condition] = {}
 
     def slot(self, of: Condition | Hit) -> ConditionKey:
@@ -188,8 +189,7 @@ class Watch:
     def tell(self, kind: DetectionKind, condition: Condition, at_us: int, stage: str | None) -> None:
         assert condition.opened_us is not None
         rule, since_us = self.rule, condition.opened_since_us
-        fields = [name for name in rule.by if name != "zone"]
-        key = dict(zip(fields, condition.key, strict=True))
+        key = dict(zip(self.key_fields, condition.key, strict=True))
         value, unit = self.measured(condition, at_us)
         self.lane.tell(
             Detection(
