@@ -181,7 +181,7 @@ class Quiet:
         if soonest_us <= condition.wake_us:
             return False
         if soonest_us <= self.lane.watermark_us:
-            watch.look_at(condition, soonest_us)
+            self._look_at(watch, condition, soonest_us)
             return True
         ends_us = watch.times_out_at(condition)
         look_at_us = condition.still_us if ends_us is None else min(condition.still_us, ends_us)
@@ -227,7 +227,11 @@ class Quiet:
     def _plan(self, watch: Watch, condition: Condition) -> None:
         """It rests no more: its watch looks at it when something may be told of it."""
         self.runs.facts["resting"][condition.run] = 0
-        watch.look_at(condition, self._soonest(watch, condition))
+        self._look_at(watch, condition, self._soonest(watch, condition))
+
+    def _look_at(self, watch: Watch, condition: Condition, wake_us: int) -> None:
+        watch.look_at(condition, wake_us)
+        self._quiet_until(watch, condition, wake_us)
 
     def catch_up(self, condition: Condition) -> None:
         """Take over what an open condition's run has seen since."""
