@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench lock clean check-style check-format check-types check-imports check-rules \
+.PHONY: help setup demo check test bench gate lock clean check-style check-format check-types check-imports check-rules \
         check-zones check-registry
 
 # What is installed is named by the content of the locks: a fresh clone, another branch or a new lock installs again, a
@@ -50,6 +50,9 @@ test: $(DEV_STAMP) ## the tests (ARGS=…)
 
 bench: $(RUN_STAMP) ## the quick benchmarks (ARGS=…)
 	$(BIN)/python -m benchmarks --quick $(ARGS)
+
+gate: $(RUN_STAMP) ## whether the core is slower than four hours ago (ARGS=…)
+	$(BIN)/python -m benchmarks.gate $(ARGS)
 
 # For Python 3.11 on Linux x86_64 and newer. Keeps the versions that still fit; ARGS=--upgrade takes the newest.
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
