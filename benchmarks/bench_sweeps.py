@@ -26,6 +26,7 @@ from benchmarks.bench_detector import ROOT, last_line, pinned
 from benchmarks.contestants.our_detector import TOPIC, Run, batches, city_of, raised, read_records, records, warm
 from benchmarks.contestants.scoring import Raised
 from benchmarks.parking import CACHE, PARKED, PER_CAMERA, RULE, T0_MS, Parking
+from rules.detection.detector import Detector
 from streams.commands.worker import spare_the_collector
 
 BATCH = 1_000
@@ -216,11 +217,20 @@ def run_keys(folder: str, count: int) -> Point:
         "events_per_s": round(count / took),
         "bytes_per_key": round(grown / count) if count >= 10_000 else None,
         "nbytes_per_key": round(run.detector.nbytes / count),
+        **{f"{name}_bytes_per_key": round(size / count) for name, size in parts_of(run.detector).items()},
         "runs": run.detector.memory().runs,
         "snapshot_s": round(saved_s, 4),
         "snapshot_bytes": len(blob),
         "restore_s": round(restored_s, 4),
     }
+
+
+def parts_of(detector: Detector) -> dict[str, int]:
+    """What `nbytes` is made of: runs, prints of the last two minutes, room for hits that wait, names and sources."""
+    lane = detector.lanes[TOPIC]
+    runs = 0 if lane.quiet is None else lane.quiet.nbytes
+    parts = {"runs": runs, "prints": lane.seen.nbytes, "waiting": lane.waiting.nbytes}
+    return {**parts, "names": lane.nbytes - sum(parts.values())}
 
 
 def resident_bytes() -> int:
