@@ -55,6 +55,8 @@ REACH_DEFAULT_US = {
     "sensor.readings": 15 * MINUTE_US,
 }
 """Where the registry states no interval."""
+MOST_BATCHES = 1 << 30
+"""Numbers of batches before they begin anew: long after the batch that had one is gone."""
 SPARE_WORDS = 4096
 """Words beyond twice those in use after which the others are forgotten."""
 
@@ -100,6 +102,15 @@ def rule_key(rule: Rule) -> str:
 def variant_of_today(rule: Rule, variant: int) -> int:
     """The variant of a snapshot, whose overrides may be gone since; the next match says which applies."""
     return variant if variant < len(rule.variants) - 1 else BASE
+
+
+def numbered_anew(zones: list[I32]) -> list[int]:
+    """Gives the zones that are named, once each and in order; in the arrays their places there stand for them."""
+    named = np.unique(np.concatenate(zones))
+    named = named[named >= 0]
+    for numbers in zones:
+        numbers[:] = np.where(numbers >= 0, np.searchsorted(named, numbers), NONE)
+    return [int(zone) for zone in named]
 
 
 class Lane:
@@ -241,7 +252,7 @@ class Lane:
     def _keep(self, batch: Batch, hits: list[Rows], fed: Incoming) -> None:
         """Decide at once what order can't change; the rest waits, and its batch with it."""
         number = self.next_batch
-        self.next_batch += 1
+        self.next_batch = (number + 1) % MOST_BATCHES
         self.batches[number] = batch
         at_once: list[Hit] = []
         upto_us = NEVER_US
@@ -426,15 +437,17 @@ class Lane:
         rows["batch"], rows["row"] = 0, np.arange(len(rows))
         if self.quiet is not None:
             self.quiet.catch_up_all()
+        runs = np.empty(0, dtype=RUN) if self.quiet is None else self.quiet.pending()
+        zones = numbered_anew([rows["zone"], runs["zone"], runs["slot_zone"]])
         return LaneState(
             self.watermark_us,
             [rule_key(rule) for rule in self.rules],
-            self.paths,
+            [self.paths[zone] for zone in zones],
             self.words.snapshot(),
             self.sources.snapshot(),
             plain_bytes(rows),
             carried,
-            b"" if self.quiet is None else plain_bytes(self.quiet.pending()),
+            plain_bytes(runs),
             {
                 rule_key(w.rule): [msgspec.structs.replace(c, run=NONE) for c in w.open.values()]
                 for w in self.watches
