@@ -8,12 +8,15 @@ A Condition is brought up to date (`catch_up`) before its watch looks at it, and
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-from models.columns import I32, I64, Spans
+from geo.atlas import Atlas
+from models.columns import I32, I64, Batch, Spans
+from models.words import Words
 from rules.detection.condition import Condition, Hit
+from rules.detection.coverage import Coverage
 from rules.detection.dwell import DwellWatch
 from rules.detection.rows import (
     DWELL,
@@ -32,12 +35,10 @@ from rules.detection.rows import (
     taken,
 )
 from rules.detection.runs import Runs
-from rules.detection.waiting import LEAST_ROOM, MOST_SPARE
+from rules.detection.select import Cells, Selector
+from rules.detection.waiting import LEAST_ROOM, MOST_SPARE, Waiting
 from rules.detection.watch import ConditionKey, Watch
 from rules.language.model import Dwell, Event
-
-if TYPE_CHECKING:
-    from rules.detection.lane import Lane
 
 HELD_ROWS = 1 << 16
 """Rows of batches that are kept because the newest match of an open condition may stand in them; beyond, the conditions
@@ -45,8 +46,26 @@ are brought up to date and the oldest batches let go."""
 NEVER_US, FAR_US = -(1 << 62), 1 << 62
 
 
+class Surroundings(Protocol):
+    """What it works on of its lane."""
+
+    atlas: Atlas
+    paths: list[str]
+    words: Words
+    watches: list[Watch]
+    coverage: Coverage
+    waiting: Waiting
+    batches: dict[int, Batch | list[Cells]]
+    selector: Selector
+    watermark_us: int
+
+    def cells(self, rule: int, batch: int, row: int) -> Cells: ...
+    def hits_of(self, rows: Rows, runs: I32 | None) -> list[Hit]: ...
+    def condition_of(self, run: np.void, key: tuple[str, ...]) -> Condition: ...
+
+
 class Quiet:
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Surroundings) -> None:
         self.lane = lane
         self.runs = Runs([watch.forgotten_after_us for watch in lane.watches])
         self.limits = limits_of(lane.watches)
