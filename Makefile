@@ -71,6 +71,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) has no venv module (Debian: python3-venv)" >&2; exit 1; }
 
 $(RUN_STAMP): | $(BIN)/python
+	@echo "once: installing what zhinao needs and compiling its loops, about a minute" >&2
 	$(PIP) --require-hashes -r requirements.txt
 	$(LOOPS)
 	@rm -f $(VENV)/.run-*
@@ -78,6 +79,7 @@ $(RUN_STAMP): | $(BIN)/python
 
 # Also what it takes to run, and the `zhinao` command.
 $(DEV_STAMP): | $(BIN)/python
+	@echo "once: installing what working on zhinao needs and compiling its loops, about a minute" >&2
 	$(PIP) --require-hashes -r requirements-dev.txt
 	$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	$(LOOPS)
