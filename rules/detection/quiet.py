@@ -43,6 +43,7 @@ from rules.language.model import Dwell, Event
 HELD_ROWS = 1 << 16
 """Rows of batches that are kept because the newest match of an open condition may stand in them; beyond, the conditions
 are brought up to date and the oldest batches let go."""
+ROWS_A_BATCH = 64  # what a batch takes beside its rows, in rows
 NEVER_US, FAR_US = -(1 << 62), 1 << 62
 
 
@@ -286,7 +287,7 @@ class Quiet:
             for number in done:
                 del self.lane.batches[number]
             return
-        size = sum(len(self.lane.batches[number]) for number in done)
+        size = sum(len(self.lane.batches[number]) + ROWS_A_BATCH for number in done)
         slots, batches, numbers, rows = self.followed[-1]
         self.followed[-1] = (slots, batches, [*numbers, *done], rows + size)
         self.held_rows += size

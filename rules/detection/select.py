@@ -36,8 +36,7 @@ class ZoneLookup(Lookup, Protocol):
 
 
 class Fed(NamedTuple):
-    """What is known of each record of one call: its offset, print (see `models.prints`), source and area (NONE for
-    not known yet), all numbers of the lane."""
+    """What is known of each record of one call: offset, print (see `models.prints`), number of its source."""
 
     offsets: I64
     prints: U64
@@ -125,12 +124,11 @@ class Selector:
             looked_up = zoned[0] if len(zoned) == 1 else np.unique(np.concatenate(zoned))
             inside = self._lookup(self.index, batch, looked_up)
         found: list[Rows] = []
-        keys: dict[str, I32] = {}
         for rule_number, rule in enumerate(self.rules):
             if len(rows_of[rule_number]):
                 hits = self._rule_hits(rule_number, rule, batch, rows_of[rule_number], inside)
                 if hits is not None:
-                    found.append(self._build(rule_number, rule, batch, number, hits, fed, words, keys))
+                    found.append(self._build(rule_number, batch, number, hits, fed, words))
         return found
 
     @staticmethod
@@ -223,17 +221,7 @@ class Selector:
                 usable[mine & ~_present(batch.columns[v.detect.value_field])[rows]] = False
         return signal, usable
 
-    def _build(
-        self,
-        number: int,
-        rule: Rule,
-        batch: Batch,
-        batch_number: int,
-        found: Matches,
-        fed: Fed,
-        words: Words,
-        keys: dict[str, I32],
-    ) -> Rows:
+    def _build(self, number: int, batch: Batch, batch_number: int, found: Matches, fed: Fed, words: Words) -> Rows:
         rows = found.rows
         hits: Rows = np.zeros(len(rows), dtype=HIT)
         if self.kernels is not None:
