@@ -124,11 +124,6 @@ class Spans:
         at, size = int(self.at[row]), int(self.size[row])
         return None if size < 0 else self.buffer[at : at + size].tobytes()
 
-    def texts(self) -> Texts:
-        """The same as a dictionary-encoded column."""
-        pieces = [self.piece(row) for row in range(len(self))]
-        return Texts.encode([None if piece is None else piece.decode() for piece in pieces])
-
 
 @dataclass(frozen=True, slots=True)
 class Mixed:

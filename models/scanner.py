@@ -314,9 +314,6 @@ class Scanner:
             batch = Batch(self._topic, row_time_us[:n_rows], row_marks[0, :n_rows], columns, seen_time_us, seen, masks)
         return Scanned(taken, time_us[0], source, natural, batch)
 
-    def learn(self, value: bytes) -> None:
-        """Nothing: any layout is read. For callers that would teach a scanner what it refused."""
-
     def _columns(
         self, head: Level, row: Level | None, row_head: I32 | None
     ) -> tuple[ScannedColumns, dict[str, tuple[str | None, ...]]]:

@@ -3,7 +3,7 @@
 What depends on order waits here until the watermark passes and is then decided in event-time order, ties by content. So
 disorder within the lateness, the size of batches and doubled records change nothing.
 
-Where loops are compiled, `deciding` sees the hits first and decides those that raise nothing; the watches see the rest.
+Where loops are compiled, `quiet` sees the hits first and decides those that raise nothing; the watches see the rest.
 Without, they see all. What is told is the same.
 """
 
@@ -27,7 +27,7 @@ from models.times import HOUR_US, MINUTE_US, SECOND_US
 from models.words import Words
 from rules.detection.arrival import Arrived, Door, Incoming, incoming
 from rules.detection.condition import BASE, Condition, Hit
-from rules.detection.coverage import Coverage
+from rules.detection.coverage import NEVER_US, Coverage
 from rules.detection.dwell import DwellWatch
 from rules.detection.event import EventWatch, decided_at_once
 from rules.detection.hold import HoldWatch
@@ -44,7 +44,6 @@ DEDUPE_FOR_US = 2 * MINUTE_US
 FORGET_SOURCE_AFTER_US = 24 * HOUR_US
 FORGET_EVERY_US = MINUTE_US
 """How often, in the time of the lane, it looks for what it can forget."""
-NEVER_US = -(1 << 62)
 
 REACH_OF_INTERVALS = 3
 """A source vouches for three of its expected intervals: GA practice calls a device offline beyond that."""

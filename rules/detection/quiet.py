@@ -16,7 +16,7 @@ from geo.atlas import Atlas
 from models.columns import I32, I64, Batch, Spans
 from models.words import Words
 from rules.detection.condition import Condition, Hit
-from rules.detection.coverage import Coverage
+from rules.detection.coverage import NEVER_US, Coverage
 from rules.detection.dwell import DwellWatch
 from rules.detection.rows import (
     DWELL,
@@ -37,14 +37,13 @@ from rules.detection.rows import (
 from rules.detection.runs import Runs
 from rules.detection.select import Cells, Selector
 from rules.detection.waiting import LEAST_ROOM, MOST_SPARE, Waiting
-from rules.detection.watch import ConditionKey, Watch
+from rules.detection.watch import FAR_US, ConditionKey, Watch
 from rules.language.model import Dwell, Event
 
 HELD_ROWS = 1 << 16
 """Rows of batches that are kept because the newest match of an open condition may stand in them; beyond, the conditions
 are brought up to date and the oldest batches let go."""
 ROWS_A_BATCH = 64  # what a batch takes beside its rows, in rows
-NEVER_US, FAR_US = -(1 << 62), 1 << 62
 
 
 class Surroundings(Protocol):
