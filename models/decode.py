@@ -28,6 +28,7 @@ from models.faults import (
     Fault,
     FaultFound,
     Row,
+    check_detection,
     check_id,
     check_time,
     find_fault,
@@ -233,10 +234,11 @@ def read_one(
         said = read_typed(record.value, decoder, times[0])
         row = Row(msgspec.structs.asdict(said), "$.{}".format)
         arrival_us = -1 if decoder is DETECTION else record.timestamp * 1000
-        for name in times:
-            check_time(row, name, arrival_us)
+        stamps_us = [check_time(row, name, arrival_us) for name in times]
         for name in ids:
             check_id(row, name)
+        if decoder is DETECTION:
+            check_detection(row, stamps_us[0])
     except FaultFound as found:
         return DecodeFailure(number, STAGE, *found.fault)
     except Exception as why:  # noqa: BLE001 -- as above: one record never stops its neighbours

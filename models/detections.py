@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 DetectionKind = Literal["raised", "stage", "still", "cleared", "unknown"]
+SEVERITIES = ("minor", "moderate", "major", "critical")
 
 
 class Text(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
+from models.detections import SEVERITIES
 from models.observations import (
     CRS_NAMES,
     IDS,
@@ -155,12 +156,18 @@ def whole_number(text: str) -> int:
 def unreadable(document: object, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(document, Unreadable):
         yield path, document.text
-    elif isinstance(document, dict):
+    for step, part in inside(document, path):
+        yield from unreadable(part, step)
+
+
+def inside(document: object, path: str) -> Iterator[tuple[str, object]]:
+    """The parts of an object or array, each with its path."""
+    if isinstance(document, dict):
         for name, part in document.items():
-            yield from unreadable(part, f"{path}.{name}" if PLAIN_NAME.fullmatch(name) else f"{path}[...]")
+            yield f"{path}.{name}" if PLAIN_NAME.fullmatch(name) else f"{path}[...]", part
     elif isinstance(document, list):
         for number, part in enumerate(document):
-            yield from unreadable(part, f"{path}[{number}]")
+            yield f"{path}[{number}]", part
 
 
 def kind_of(document: object) -> str:
@@ -252,6 +259,28 @@ def check_observation(topic: str, observation: Any, arrival_us: int, metric_unit
             pass
 
 
+def check_detection(row: Row, event_time_us: int) -> None:
+    """Of our own topic, but whoever may write there may write anything: what would stop the Desk is a dead letter."""
+    check_position(row)
+    for name in ("error_m", "held_s", "coverage"):
+        check_not_negative(row, name)
+    if row.fields["held_s"] * 1e6 > event_time_us:
+        raise FaultFound(DeadReason.BAD_TIME, row.path("held_s"), "expected at most the seconds since 1970, found more")
+    if row.fields["severity"] not in SEVERITIES:
+        expected = f"expected one of {', '.join(SEVERITIES)}, found another"
+        raise FaultFound(DeadReason.BAD_ENUM, row.path("severity"), expected)
+    for name in ("rule_revision", "evidence", "attributes"):
+        check_whole(msgspec.to_builtins(row.fields[name]), row.path(name))
+
+
+def check_whole(document: object, path: str) -> None:
+    """Whole numbers beyond 64 bits can be read but not kept."""
+    if isinstance(document, int) and not -(1 << 63) <= document < 1 << 63:
+        raise FaultFound(DeadReason.NOT_FINITE, path, "expected a number that fits 64 bits, found a larger one")
+    for step, part in inside(document, path):
+        check_whole(part, step)
+
+
 def track_rows(frame: TrackFrame) -> Iterator[Row]:
     if frame.objects is not None and frame.columns is not None:
         raise FaultFound(DeadReason.BAD_COLUMNS, "$.columns", "expected `objects` or `columns`, found both")
@@ -331,13 +360,17 @@ def check_numbers(topic: str, row: Row) -> None:
     if "lon" in row.fields or "lat" in row.fields:
         check_position(row)
     for name in NOT_NEGATIVE[topic]:
-        number = row.fields.get(name)
-        if number is not None and number < 0:
-            raise FaultFound(DeadReason.NEGATIVE_VALUE, row.path(name), f"expected 0 or more, found {number!r}")
+        check_not_negative(row, name)
     for name in PERCENT:
         number = row.fields.get(name)
         if number is not None and number > 100:
             raise FaultFound(DeadReason.UNIT_MISMATCH, row.path(name), f"expected 0 to 100 percent, found {number!r}")
+
+
+def check_not_negative(row: Row, name: str) -> None:
+    number = row.fields.get(name)
+    if number is not None and number < 0:
+        raise FaultFound(DeadReason.NEGATIVE_VALUE, row.path(name), f"expected 0 or more, found {number!r}")
 
 
 def check_position(row: Row) -> None:

@@ -42,9 +42,12 @@ def parse_rfc3339_us(text: str) -> int:
     if RFC3339.fullmatch(text) is None:
         raise BadTime(f"{text!r} is not RFC 3339 with an offset")
     try:
-        return (datetime.fromisoformat(text.upper()) - EPOCH) // MICROSECOND
+        time_us = (datetime.fromisoformat(text.upper()) - EPOCH) // MICROSECOND
     except ValueError as why:
         raise BadTime(f"{text!r}: {why}") from None
+    if not EARLIEST_MS * 1000 <= time_us <= LATEST_MS * 1000:
+        raise BadTime(f"{text!r} is outside 1970..2100")
+    return time_us
 
 
 @lru_cache(maxsize=8)

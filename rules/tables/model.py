@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from models.detections import SEVERITIES as SEVERITIES
 from models.detections import Text
 from rules.tables.holidays import WorkingTime
 
 Clock = Literal["working", "urgent"]
 Status = Literal["national", "local", "synthetic"]
-SEVERITIES = ("minor", "moderate", "major", "critical")
 DAY_US = 86_400_000_000
 
 

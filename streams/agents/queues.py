@@ -61,6 +61,8 @@ class Stamped(msgspec.Struct):
 
 TOLD = msgspec.json.Decoder(Told)
 STAMPED = msgspec.json.Decoder(Stamped)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadTime)
+"""What is wrong with a dead letter to be: it has its turn at once, and the Desk says why."""
 
 
 def kept(record: RawRecord) -> Kept:
@@ -126,8 +128,8 @@ class Queues:
             told = TOLD.decode(record.value or b"")
             lateness_us = max((self.lateness_us.get(topic, 0) for topic in told.sources), default=0)
             at_us = parse_rfc3339_us(told.event_time) + lateness_us
-        except (msgspec.DecodeError, BadTime):
-            return 0, ""  # a dead letter to be: the Desk says why
+        except UNREADABLE:
+            return 0, ""
         kind = KINDS.index(told.kind) if told.kind in KINDS else len(KINDS)
         at_us = max(at_us, self.clocks_us.get(("detections", _source(record)), 0) + 1)
         return at_us, f"{told.detection_id}/{kind}/{told.stage}"
@@ -170,8 +172,8 @@ class Queues:
 def _stamp(record: Record) -> int:
     try:
         return parse_time_us(STAMPED.decode(record.value or b"").time)
-    except (msgspec.DecodeError, BadTime):
-        return 0  # a dead letter to be: the Desk says why
+    except UNREADABLE:
+        return 0
 
 
 def _source(record: Record) -> str:
