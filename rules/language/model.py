@@ -86,6 +86,48 @@ Detect = Dwell | Hold | Event
 
 
 @dataclass(frozen=True, slots=True)
+class Box:
+    """Other objects of the same frame that fulfil `where`, in a box along the heading of the one that stands.
+
+    `none`: no such object is in the box; `some`: at least one is. It must be so at `at_least` (a share) of the dwell's
+    observations. The box reaches `ahead_m` and `behind_m` metres (0.0: not given) and `abeam_m` to each side; where no
+    heading is known it is all around.
+    """
+
+    kind: Literal["none", "some"]
+    where: Expression
+    ahead_m: float
+    behind_m: float
+    abeam_m: float
+    at_least: float
+
+
+@dataclass(frozen=True, slots=True)
+class InView:
+    """The ground up to `ahead_m` metres ahead is in the camera's view, as far as it has learned, at `at_least` (a
+    share) of the dwell's observations."""
+
+    ahead_m: float
+    at_least: float
+
+
+@dataclass(frozen=True, slots=True)
+class UsualStop:
+    """Where others keep stopping at the head of a queue and going on, the dwell must last `wait_us`."""
+
+    wait_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Conditions on what stands around the one that stands, and on what its camera has learned of the place."""
+
+    boxes: tuple[Box, ...]
+    in_view: InView | None
+    usual_stop: UsualStop | None
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """`at_us` after the condition began; what the Desk does then."""
 
@@ -191,6 +233,8 @@ class Rule:
     zones: ZoneSelector | None
     by: tuple[str, ...]
     """Fields and/or the word `zone`."""
+    neighbours: Neighbours | None
+    """Of a dwell on camera.tracks alone."""
     active: Calendar | None
     variants: tuple[Variant, ...]
     """The overrides in order, then the base last."""

@@ -92,6 +92,7 @@ def read_rule(here: Here, shared: Shared) -> Rule | None:
         where=where,
         zones=zones,
         by=by,
+        neighbours=None,
         active=read_calendar_name(plain, "active", shared),
         variants=variants,
         no_data=plain.choice("no_data", NO_DATA, "unknown"),  # type: ignore[arg-type]  # one of NO_DATA

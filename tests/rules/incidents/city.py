@@ -102,6 +102,7 @@ def rule(
         where=None,
         zones=None,
         by=("sensor_id", "track_id", "zone"),
+        neighbours=None,
         active=None,
         variants=(base,),
         no_data="unknown",
