@@ -58,6 +58,7 @@ class Scanned(NamedTuple):
     source          a record: its sensor, device or segment; null where not taken
     natural         a record: its natural key (`models.natural_keys`); None for camera.tracks, whose is source and time
     batch           rows and sightings of the taken records only; `record` is an index into the list given
+    preset          a record: where its camera looks, NaN where it doesn't say; None but for camera.tracks
     """
 
     taken: Mask
@@ -65,6 +66,7 @@ class Scanned(NamedTuple):
     source: Spans
     natural: Spans | None
     batch: Batch
+    preset: F64 | None
 
 
 class ScannedColumns(Columns):
@@ -304,15 +306,18 @@ class Scanner:
         _, heads, n_rows, _, _, several = progress.tolist()
         seen, seen_time_us = marks[kernel.SEEN_RECORD, :heads], time_us[1, :heads]
         head = Level(self._head, kernel, data, heads, head_numbers, head_texts)
+        preset: F64 | None = None
         if flat:
             columns, masks = self._columns(head, None, None)
             batch = Batch(self._topic, seen_time_us, seen, columns, seen_time_us, seen, masks)
         else:
             numbers, texts, row_marks, row_time_us = rows
             row = Level(self._row, kernel, data, n_rows, numbers, texts)
+            preset = np.full(count, np.nan)
+            preset[seen] = head.numbers("ptz_preset")
             columns, masks = self._columns(head, row, row_marks[1, :n_rows] if several else None)
             batch = Batch(self._topic, row_time_us[:n_rows], row_marks[0, :n_rows], columns, seen_time_us, seen, masks)
-        return Scanned(taken, time_us[0], source, natural, batch)
+        return Scanned(taken, time_us[0], source, natural, batch, preset)
 
     def _columns(
         self, head: Level, row: Level | None, row_head: I32 | None

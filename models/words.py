@@ -54,6 +54,10 @@ class Words:
     def text(self, word: int) -> str:
         return self.bytes(word).decode()
 
+    def spans(self, ids: I32) -> Spans:
+        """The bytes of each id, null for -1."""
+        return self._table.spans(ids)
+
     def texts(self, ids: I32) -> list[str | None]:
         """One text for each id, None for -1."""
         if len(ids) and not -1 <= int(ids.min()) <= int(ids.max()) < len(self):
@@ -107,6 +111,7 @@ class _Table(Protocol):
     def nbytes(self) -> int: ...
     def look_up(self, spans: Spans, add: bool) -> I32: ...
     def piece(self, word: int) -> Raw: ...
+    def spans(self, ids: I32) -> Spans: ...
     def texts(self, ids: I32) -> list[str | None]: ...
     def keep(self, wanted: Mask) -> None: ...
     def snapshot(self) -> tuple[Raw, Raw]: ...
@@ -147,6 +152,9 @@ class _Dict:
 
     def piece(self, word: int) -> Raw:
         return self.words[word]
+
+    def spans(self, ids: I32) -> Spans:
+        return Spans.of([None if word < 0 else self.words[word] for word in ids.tolist()])
 
     def texts(self, ids: I32) -> list[str | None]:
         return [None if word < 0 else self.words[word].decode() for word in ids.tolist()]
@@ -217,6 +225,10 @@ class _Flat:
     def piece(self, word: int) -> Raw:
         start, end = self.words[word : word + 2, 1].tolist()
         return self.arena[start:end].tobytes()
+
+    def spans(self, ids: I32) -> Spans:
+        starts, ends = self.words[ids, 1].astype(np.int32), self.words[ids + 1, 1].astype(np.int32)
+        return Spans(self.arena, starts, np.where(ids < 0, np.int32(-1), ends - starts))
 
     def texts(self, ids: I32) -> list[str | None]:
         starts, ends = self.words[ids, 1].tolist(), self.words[ids + 1, 1].tolist()

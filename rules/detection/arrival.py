@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from geo.atlas import Atlas
-from models.columns import I32, I64, U64, Batch, Mask, RawRecord, Spans
+from models.columns import F64, I32, I64, U64, Batch, Mask, RawRecord, Spans
 from models.decode import Decoded, Decoder
 from models.natural_keys import sent_key
 from models.observations import DecodeFailure
@@ -42,6 +42,7 @@ class Incoming(NamedTuple):
 class Arrived(NamedTuple):
     """What became of the records at the door; arrays have an entry a record. Batches name records by their number.
 
+    presets       where cameras look, NaN where they don't say; None where nothing looks anywhere
     before        where all were scanned: the watermark each met,
     ask           whether it may be a doubled one,
     watermark_us  and the watermark after all of them
@@ -54,6 +55,7 @@ class Arrived(NamedTuple):
     failed: Mask
     failures: list[DecodeFailure]
     unknown_fields: int
+    presets: F64 | None
     before: I64 | None = None
     ask: Mask | None = None
     watermark_us: int = 0
@@ -104,6 +106,7 @@ def nothing_arrived(count: int) -> Arrived:
         np.zeros(count, dtype=np.bool_),
         [],
         0,
+        None,
     )
 
 
@@ -137,11 +140,19 @@ class Door:
             scanned = self.scanner.scan(fed.values, fed.arrival_us)  # type: ignore[arg-type]
             arrived = self._all_scanned(scanned, watermark_us)
             if arrived is not None:
-                return self._with_sent_keys(fed, arrived)
-            arrived = nothing_arrived(count)
+                return self._looking(self._with_sent_keys(fed, arrived))
+            arrived = nothing_arrived(count)._replace(presets=scanned.preset)
             left = ~self._take_scanned(scanned, arrived)
         arrived = self._take_typed(fed, left, arrived or nothing_arrived(count))
-        return self._with_sent_keys(fed, arrived)
+        return self._looking(self._with_sent_keys(fed, arrived))
+
+    def _looking(self, arrived: Arrived) -> Arrived:
+        """Each record is of its camera where that looks; what looks away from where it should says nothing."""
+        if arrived.presets is None:
+            return arrived
+        sources, away = self.sources.at_presets(arrived.sources, arrived.presets)
+        batches = [batch.without_records(away) for batch in arrived.batches] if away.any() else arrived.batches
+        return arrived._replace(batches=batches, sources=sources)
 
     def _all_scanned(self, scanned: Scanned, watermark_us: int) -> Arrived | None:
         """The usual case: everything was scanned, is where it says and registered. None where that isn't so."""
@@ -160,8 +171,9 @@ class Door:
             return None
         failed = np.zeros(count, dtype=np.bool_)
         return Arrived(
-            [batch], scanned.record_time_us, self._prints(scanned), sources, failed, [], 0, before, ask, watermark_us
-        )
+            [batch], scanned.record_time_us, self._prints(scanned), sources, failed, [], 0, scanned.preset, before,
+            ask, watermark_us,
+        )  # fmt: skip
 
     def _placed(self, batch: Batch, sources: I32) -> Batch:
         """Rows without a position are where their source is: but an object of a camera is not where the camera is."""
@@ -215,6 +227,7 @@ class Door:
         sources[good] = self.sources.numbers(source.take(good))
         natural = self._natural_prints(decoded, source)
         batch, times = placed.batch, decoded.record_time_us
+        presets = self._presets(arrived, decoded, at)
         if at is None:
             arrived.sources[:], arrived.time_us[:], arrived.failed[:] = sources, times, failed
             arrived.prints[:] = natural
@@ -225,7 +238,15 @@ class Door:
             batch = batch.renumbered(at.astype(np.int32))
         arrived.batches.append(batch)
         arrived.failures.extend(failures)
-        return arrived._replace(unknown_fields=decoded.unknown_fields)
+        return arrived._replace(unknown_fields=decoded.unknown_fields, presets=presets)
+
+    @staticmethod
+    def _presets(arrived: Arrived, decoded: Decoded, at: I64 | None) -> F64 | None:
+        if at is None or decoded.preset is None:
+            return decoded.preset
+        assert arrived.presets is not None
+        arrived.presets[at] = decoded.preset
+        return arrived.presets
 
     def _natural_prints(self, decoded: Decoded, source: Spans) -> U64:
         if self.topic == "camera.tracks":

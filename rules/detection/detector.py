@@ -68,7 +68,7 @@ class Versioned(msgspec.Struct):
     version: int
 
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 
 class StateMismatch(Exception):

@@ -17,6 +17,7 @@ from geo.distance import EARTH_RADIUS_M, LOCAL_DEG
 from models.columns import F64, I8, I32, I64, U64, Mask
 from models.kernels.bytes import loop
 from rules.detection.rows import (
+    ASKED,
     DWELL,
     EVENT,
     GONE,
@@ -27,6 +28,7 @@ from rules.detection.rows import (
     OPEN,
     PENDING,
     RUN,
+    USUAL,
     WATCHED,
     Rows,
 )
@@ -35,6 +37,7 @@ HITS = numba.from_dtype(HIT)[::1]
 RUNS = numba.from_dtype(RUN)[::1]
 LIMIT_TABLE = numba.from_dtype(LIMITS)[:, ::1]
 INTS, LONGS = numba.int32[::1], numba.int64[::1]
+INTS_2D, FLOATS_2D = numba.int32[:, ::1], numba.float64[:, ::1]
 
 RUNS_USED, WAITING, DUE, DEFERRED, FOLLOWED, RESTING = range(6)
 """Places of the book: how many runs are in use, hits still waiting, decided, left to the watches, followed quietly;
@@ -197,7 +200,35 @@ def begin(runs: Rows, slot: int, hit: Any, slot_zone: int, state: int) -> None:
     run.points, run.batch, run.row, run.state, run.resting = 1, NONE, NONE, state, 0
 
 
-@loop(numba.void(HITS, numba.int64, HITS, INTS, INTS, LIMIT_TABLE, RUNS, INTS, LONGS, LONGS, INTS, INTS, INTS))
+@njit(inline="always")
+def count_met(met: I32, slot: int, signal: int, by: int) -> None:
+    for place in range(met.shape[1]):
+        met[slot, place] += by * (signal >> place & 1)
+
+
+@njit(inline="always")
+def asks_more(needs: F64, met: I32, slot: int, rule: int, lasted_us: int, points: int) -> Any:
+    """Whether what stands around a run keeps it from being raised; see `rules.detection.neighbours`."""
+    if met.shape[1] == 0 or needs[rule, ASKED] == 0.0:
+        return False
+    for place in range(USUAL):
+        if met[slot, place] < needs[rule, place] * points:
+            return True
+    return met[slot, USUAL] >= 0.5 * points and lasted_us < needs[rule, USUAL]
+
+
+@njit(inline="always")
+def other_view(views: I32, a: int, b: int) -> Any:
+    """Whether two sources are one camera that looks elsewhere."""
+    return a != b and views[a] >= 0 and views[a] == views[b]
+
+
+@loop(
+    numba.void(
+        HITS, numba.int64, HITS, INTS, INTS, LIMIT_TABLE, FLOATS_2D, RUNS, INTS_2D, INTS, INTS, LONGS, LONGS, INTS,
+        INTS, INTS,
+    )
+)  # fmt: skip
 def decide(
     waiting: Rows,
     watermark_us: int,
@@ -205,8 +236,11 @@ def decide(
     order: I32,
     spare: I32,
     limits: Rows,
+    needs: F64,
     runs: Rows,
+    met: I32,
     table: I32,
+    views: I32,
     start_us: I64,
     book: I64,
     deferred: I32,
@@ -248,10 +282,19 @@ def decide(
                 used += 1
                 table[place] = slot
             begin(runs, slot, hit, slot_zone, PENDING)
+            met[slot, :] = 0
+            count_met(met, slot, hit.signal, 1)
             if limit.kind == DWELL:
                 continue
             runs[slot].state = WATCHED
         run = runs[slot]
+        if (
+            limit.kind == DWELL
+            and other_view(views, hit.source, run.source)
+            and (
+run.state != PENDING or hit.time_us - run.last_us <= limit.max_gap_us)
+        ):
+            continue
         if run.state == PENDING:
             moved = limit.max_move_m != inf and not (
                 metres(run.anchor_lon, run.anchor_lat, hit.lon, hit.lat) <= limit.max_move_m
@@ -259,13 +302,22 @@ def decide(
             if hit.time_us - run.last_us > limit.max_gap_us or moved:
                 if hit.inside:
                     begin(runs, slot, hit, slot_zone, PENDING)
+                    met[slot, :] = 0
+                    count_met(met, slot, hit.signal, 1)
                 else:
                     run.state = GONE
                 continue
-            if hit.time_us < run.since_us + limit.raise_after_us or run.points + 1 < limit.min_points:
+            count_met(met, slot, hit.signal, 1)
+            lasted_us, points = hit.time_us - run.since_us, run.points + 1
+            if (
+                lasted_us < limit.raise_after_us
+                or points < limit.min_points
+                or asks_more(needs, met, slot, hit.rule, lasted_us, points)
+            ):
                 run.last_us, run.source, run.variant = hit.time_us, hit.source, hit.variant
                 run.points += 1
                 continue
+            count_met(met, slot, hit.signal, -1)  # its watch counts it
         elif (
             run.state == OPEN
             and hit.time_us <= run.quiet_until_us

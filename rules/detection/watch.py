@@ -13,6 +13,7 @@ from models.ids import content_id
 from models.times import SECOND_US
 from rules.detection.condition import Condition, Hit
 from rules.detection.coverage import Coverage
+from rules.detection.sources import Sources
 from rules.language.model import Rule, Variant
 
 FAR_US = 1 << 62
@@ -25,6 +26,7 @@ class Surroundings(Protocol):
     """What a watch may ask of its lane."""
 
     coverage: Coverage
+    sources: Sources
     watermark_us: int
     topic: str
     partition: int
