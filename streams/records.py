@@ -6,6 +6,7 @@ A tuple for each record costs more than all the rest of the transport; most read
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -13,8 +14,11 @@ from itertools import chain, islice
 from operator import attrgetter
 from typing import Any, NamedTuple, cast, overload
 
+from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.memory_records import MemoryRecords
 
 Headers = tuple[tuple[str, bytes], ...]
 NO_TIME = -1
@@ -73,7 +77,7 @@ class Records(Sequence[Record]):
         offsets, timestamps, keys, values, headers = (list(map(field, found)) for field in _fields)
         if None in timestamps:
             timestamps = [NO_TIME if at is None else at for at in timestamps]
-        headers = list(map(tuple, headers)) if any(headers) else [()] * len(found)
+        headers = list(map(_whole, headers)) if any(headers) else [()] * len(found)
         return cls(offsets, timestamps, keys, values, headers)
 
     @property
@@ -114,6 +118,49 @@ class Records(Sequence[Record]):
     __hash__ = None  # type: ignore[assignment]
 
 
+def _whole(headers: Sequence[tuple[str, bytes | None]]) -> Headers:
+    """Kafka lets a header have no value: that is an empty one here."""
+    return tuple((name, value or b"") for name, value in headers)
+
+
+class RawRecords(MemoryRecords):  # type: ignore[misc]
+    """aiokafka's, with the bytes that it reads beside it, for `_leniently`."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(raw)
+        self.raw = raw
+
+
+aiokafka_fetcher.MemoryRecords = RawRecords
+
+
+class _Lenient(bytearray):
+    """Gives replacement characters for what is no UTF-8, and so do its pieces."""
+
+    def __getitem__(self, at: Any) -> Any:
+        part = super().__getitem__(at)
+        return _Lenient(part) if isinstance(at, slice) else part
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return super().decode(encoding, "replace")
+
+
+def _leniently(raw: bytes, end: int) -> Iterator[Any]:
+    """The records of the batch that ends before the offset `end`. aiokafka stops at a header whose name is no UTF-8, as
+    a sender in another language may write it, and nobody would ever come past that record."""
+    at = 0
+    while sum(_OFFSETS.unpack_from(raw, at)[::2]) + 1 != end:
+        at += _BEFORE_BATCH + _OFFSETS.unpack_from(raw, at)[1]
+    batch: Any = _DefaultRecordBatchPy(raw[at : at + _BEFORE_BATCH + _OFFSETS.unpack_from(raw, at)[1]])
+    batch._maybe_uncompress()
+    batch._buffer = _Lenient(batch._buffer)
+    return iter(batch)
+
+
+_OFFSETS = struct.Struct(">qi11xi")  # of a batch: its first offset, its length from here on, its last offset's distance
+_BEFORE_BATCH = 12
+
+
 def _room(taken: list[Any]) -> int:
     """How many records make a run, as the first few let one expect."""
     if len(taken) < SAMPLE:
@@ -138,7 +185,7 @@ class Batches:
         """The next records, some `RUN_BYTES` at most."""
         taken: list[Any] = []
         while (room := min(most, _room(taken)) - len(taken)) > 0 and (self._rest is not None or self._next_batch()):
-            run = list(islice(cast(Iterator[Any], self._rest), room))
+            run = self._run(room)
             exhausted = len(run) < room
             if run and run[0].offset < self.next_fetch_offset:  # we began in the middle of a compressed batch
                 run = [record for record in run if record.offset >= self.next_fetch_offset]
@@ -148,6 +195,15 @@ class Batches:
             if exhausted:  # compaction may have removed the last of a batch: go on behind it, not in it
                 self._rest, self.next_fetch_offset = None, self._after
         return Records.parsed(taken)
+
+    def _run(self, room: int) -> list[Any]:
+        """Of the open batch. One that cannot be read as it should is read once more from its start, leniently."""
+        try:
+            return list(islice(cast(Iterator[Any], self._rest), room))
+        except UnicodeDecodeError:
+            left = _leniently(self._batches.raw, self._after)
+            self._rest = (record for record in left if record.offset >= self.next_fetch_offset)
+            return list(islice(self._rest, room))
 
     def has_more(self) -> bool:
         """Whether a batch is open or left."""

@@ -27,13 +27,14 @@ from rules.incidents.fusion import ESCALATE, Bin, Fusion
 from rules.incidents.inputs import Decoder, Input, Position, Tick, Ticket, read
 from rules.incidents.ledger import FORGET, QUIET, VERSION, Ledger, Memory, Output, Spot
 from rules.incidents.places import Crew, OnAtlas, Places, Sites, Unit
+from rules.incidents.reasons import Reason
 from rules.incidents.tickets import Tickets
 from rules.incidents.verification import CLEAR, SETTLE, Verification
 from rules.language.model import Bundle
 from rules.tables import Tables
 
 __all__ = [
-    "Crew", "Desk", "DeskOutcome", "Output", "Places", "Sites", "StateMismatch", "Tables", "Unit",
+    "Crew", "Desk", "DeskOutcome", "Output", "Places", "Reason", "Sites", "StateMismatch", "Tables", "Unit",
 ]  # fmt: skip
 
 BINS = ("used", "duplicate", "filtered", "late", "dead")

@@ -79,12 +79,12 @@ class Clause:
 
     def check_keys(self, node: MapNode) -> None:
         before: str | None = None
-        for name, (key, _) in node.entries.items():
+        for name, (key, value) in node.entries.items():
             if name in self.keys.later:
                 self.here.at(key).problem("E190", f"`{name}` is not built yet")
             elif name not in self.keys.known:
                 hint = did_you_mean(name, self.keys.known)
-                if node.flow and before in EXPRESSION_KEYS:
+                if node.flow and before in EXPRESSION_KEYS and is_nothing(value):
                     hint = QUOTE
                 self.here.at(key).problem("E111", f"unknown key {quoted(name)} would be ignored", hint)
             before = name
@@ -217,9 +217,7 @@ class Clause:
         if here is None:
             return []
         if not isinstance(here.node, ListNode):
-            written = here.node.text if isinstance(here.node, ScalarNode) else None
-            hint = f"write [{written}]" if written and len(written) <= 40 else None
-            here.problem("E113", f'"{key}" must be a list, not {shown(here.node)}', hint)
+            here.problem("E113", f'"{key}" must be a list, not {shown(here.node)}', as_list(here.node))
             return []
         return [here.at(item) for item in here.node.items]
 
@@ -274,6 +272,18 @@ def text_of(here: Here, what: str, due: str = "a text") -> str | None:
     hint = f'quote it: "{node.text}"' if isinstance(node, ScalarNode) and node.value is not None else None
     here.problem("E113", f"{what} must be {due}, not {shown(node)}", hint)
     return None
+
+
+def is_nothing(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and node.value is None
+
+
+def as_list(node: Node) -> str | None:
+    """How to make a list of what is none: a hint."""
+    if isinstance(node, MapNode):
+        return 'begin each item with "- "'
+    written = node.text if isinstance(node, ScalarNode) else None
+    return f"write [{written}]" if written and len(written) <= 40 else None
 
 
 def check_name(here: Here, text: str) -> bool:

@@ -143,6 +143,11 @@ CODES: dict[str, Code] = {
         "日期不合规",
         "A date is YYYY-MM-DD, the whole day included, or never.",
     ),
+    "E125": Code(
+        "not exactly one condition",
+        "每项必须恰有一个条件",
+        "Each item of neighbours is one of none, some, in_view and usual_stop.",
+    ),
     "E130": Code(
         "expression cannot be read",
         "表达式无法解析",
@@ -305,6 +310,31 @@ CODES: dict[str, Code] = {
         "开启与关闭条件重叠",
         "A value that opens and closes at once would flap with every reading.",
     ),
+    "E311": Code(
+        "neighbours do not fit here",
+        "此规则不能用 neighbours",
+        "Only a dwell on camera.tracks has objects of the same frame, and a time to look at them.",
+    ),
+    "E312": Code(
+        "length out of reach",
+        "距离超出范围",
+        "The lengths of neighbours are above nothing and at most 100m: beyond that a box says nothing of who queues.",
+    ),
+    "E313": Code(
+        "share of nothing",
+        "比例不能为零",
+        "A condition that need not hold at any observation always holds.",
+    ),
+    "E314": Code(
+        "too many conditions",
+        "条件过多",
+        "A rule has at most 3 boxes, one in_view and one usual_stop.",
+    ),
+    "E315": Code(
+        "no condition",
+        "没有条件",
+        "An empty list asks nothing; without the key the rule looks at no neighbours.",
+    ),
     # -- probably not meant
     "W401": Code(
         "open and close meet",
@@ -320,6 +350,11 @@ CODES: dict[str, Code] = {
         "no owner",
         "规则无负责人",
         "Nobody is named who answers for the rule.",
+    ),
+    "W404": Code(
+        "wait changes nothing",
+        "等待时间不起作用",
+        "The wait at a usual stop stands in place of the dwell's for; one that is not longer makes no difference.",
     ),
     "W801": Code(
         "owner unmasked",

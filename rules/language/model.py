@@ -246,8 +246,8 @@ class Rule:
     message: Message
     cooldown_us: int
     fingerprint: str
-    """Hash of the clauses that shape state: topic, where, zone selection, by, kind of primitive, value field. Not of
-    thresholds, durations, texts, severities, dispatch, overrides, exemptions."""
+    """Hash of the clauses that shape state: topic, where, zone selection, by, kind of primitive, value field,
+    kinds of neighbours. Not of thresholds, durations, texts, severities, dispatch, overrides, exemptions."""
     place: Place
 
     @property

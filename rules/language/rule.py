@@ -29,11 +29,13 @@ from rules.language.model import (
     Hold,
     Merge,
     Message,
+    Neighbours,
     Rule,
     Stage,
     Variant,
     ZoneSelector,
 )
+from rules.language.neighbours import kinds, read_neighbours
 from rules.language.schema import (
     CLOSE,
     DISPATCH,
@@ -77,6 +79,7 @@ def read_rule(here: Here, shared: Shared) -> Rule | None:
     variants = read_variants(rule, primitive, names, shared, severity)
     where = plain.expression("where", names)
     by = read_by(plain, primitive, stream)
+    neighbours = read_neighbours(plain, primitive, stream, names, variants)
     made = variants[-1].detect
     id_node = node.entries["id"].value if "id" in node.entries else node
     return Rule(
@@ -92,7 +95,7 @@ def read_rule(here: Here, shared: Shared) -> Rule | None:
         where=where,
         zones=zones,
         by=by,
-        neighbours=None,
+        neighbours=neighbours,
         active=read_calendar_name(plain, "active", shared),
         variants=variants,
         no_data=plain.choice("no_data", NO_DATA, "unknown"),  # type: ignore[arg-type]  # one of NO_DATA
@@ -102,7 +105,7 @@ def read_rule(here: Here, shared: Shared) -> Rule | None:
         dispatch=read_dispatch(plain, shared),
         message=read_message(plain, primitive, stream, made),
         cooldown_us=plain.duration("cooldown", 0),
-        fingerprint=fingerprint(stream, where, zones, by, primitive, made),
+        fingerprint=fingerprint(stream, where, zones, by, primitive, made, neighbours),
         place=here.file.place(span(id_node)),
     )
 
@@ -502,6 +505,7 @@ def fingerprint(
     by: tuple[str, ...],
     primitive: Primitive,
     detect: Detect,
+    neighbours: Neighbours | None,
 ) -> str:
     """Of what shapes the state: a rule with other thresholds or texts keeps it, and its windows."""
     shape = {
@@ -513,5 +517,7 @@ def fingerprint(
         "kind": primitive.kind,
         "value": detect.value_field if isinstance(detect, Hold) else None,
     }
+    if neighbours is not None:
+        shape["neighbours"] = kinds(neighbours)
     written = json.dumps(shape, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(written.encode(), digest_size=16).hexdigest()

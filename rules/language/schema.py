@@ -18,12 +18,12 @@ TEXTS = Keys(("zh", "en"), required=("zh", "en"))
 
 RULE = Keys(
     (
-        "id", "revision", "name", "owner", "status", "type", "from", "where", "zones", "by", "active", "params",
-        "overrides", "detect", "stages", "close", "no_data", "exempt", "escalate", "merge", "cooldown", "dispatch",
-        "message",
+        "id", "revision", "name", "owner", "status", "type", "from", "where", "zones", "by", "neighbours", "active",
+        "params", "overrides", "detect", "stages", "close", "no_data", "exempt", "escalate", "merge", "cooldown",
+        "dispatch", "message",
     ),
     required=("id", "revision", "name", "status", "type", "detect", "message"),
-    later=("neighbours", "flap", "suppressed_by", "evidence"),
+    later=("flap", "suppressed_by", "evidence"),
 )  # fmt: skip
 TYPE = Keys(("code", "severity", "life_safety"), required=("code", "severity"))
 ZONES = Keys(("in", "not_in", "edge_buffer"), required=("in",))
@@ -38,6 +38,11 @@ EVENT = Keys(("repeat",))
 REPEAT = Keys(("times", "within"), required=("times", "within"))
 WINDOW = Keys((), later=("field", "of", "aggregate", "window", "slide", "min_samples"))
 """hold.value as a mapping: an aggregate over a window."""
+
+NEIGHBOUR = Keys(("none", "some", "in_view", "usual_stop"))
+BOX = Keys(("where", "ahead", "behind", "abeam", "at_least"), required=("where",))
+IN_VIEW = Keys(("ahead", "at_least"), required=("ahead",))
+USUAL_STOP = Keys(("wait",), required=("wait",))
 
 STAGE = Keys(("at", "do"), required=("at", "do"))
 CLOSE = Keys(("absent_for", "min_coverage", "timeout"), later=("when", "for", "below"))

@@ -29,6 +29,7 @@ _KNOWN = {
     "streams.recording": ("RecordingError",),
     "streams.broker": ("BrokerError",),
     "streams.city": ("CityProblems",),
+    "streams.contracts": ("CatalogueError",),
     "kafka.errors": ("KafkaError",),
 }
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "rules": "规则工具 / The rule authors' tools",
     "zones": "区域工具 / Check zone files",
     "registry": "登记表工具 / Check the registry of devices, segments and units",
+    "contracts": "对外契约工具 / The published contracts: write and check them",
     "tables": "数据表工具 / Check the tables: types, deadlines, calendars, responsibilities",
     "worker": "检测与处置工作进程 / Run the Detectors and the Desk against Kafka; prints `ready` and its partitions",
     "crews": "模拟处置队伍 / Simulated field units that answer the orders",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from collections import OrderedDict
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import FetchError, FetchResult, PartitionRecords
 from aiokafka.errors import CorruptRecordException, TopicAuthorizationFailedError
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
@@ -17,7 +19,7 @@ from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
 from streams.agents.detectors import arrivals, clock_records
-from streams.records import NO_TIME, Record, Records, fetched
+from streams.records import NO_TIME, RawRecords, Record, Records, fetched
 
 A, B = TopicPartition("a", 0), TopicPartition("b", 0)
 
@@ -55,7 +57,7 @@ class Fetcher:
         self._records: OrderedDict[Any, Any] = OrderedDict()
         for name, (position, data) in fetches.items():
             tp = TopicPartition(name, 0)
-            parsed = PartitionRecords(tp, MemoryRecords(data), [], position, None, None, True, 0)
+            parsed = PartitionRecords(tp, RawRecords(data), [], position, None, None, True, 0)
             self._records[tp] = FetchResult(tp, assignment=self, partition_records=parsed, backoff=0)
 
     def state_value(self, tp: TopicPartition) -> State:
@@ -127,6 +129,41 @@ def test_a_wrong_checksum_is_said() -> None:
     data[-1] ^= 1
     with pytest.raises(CorruptRecordException, match="the batch at 0"):
         fetched(Fetcher(a=(0, bytes(data))), {A}, 10)
+
+
+@pytest.mark.parametrize("most", [1, 4, 10_000])
+@pytest.mark.parametrize("codec", [0, DefaultRecordBatch.CODEC_GZIP])
+def test_a_header_whose_name_was_no_utf8_stopped_its_partition_for_ever(codec: int, most: int) -> None:
+    named = record(3)._replace(headers=(("NAME", b"\xff"), ("b", b"")))
+    kept = [record(n) for n in range(3)] + [named] + [record(n) for n in range(4, 8)]
+    spoilt = bytearray(batch(0, kept))
+    at = spoilt.index(b"NAME")
+    spoilt[at : at + 4] = b"\xff\xfe\xfd\xfc"
+    if codec:
+        packed = gzip.compress(spoilt[61:])
+        spoilt = bytearray(spoilt[:61] + packed)
+        spoilt[8:12] = (len(spoilt) - 12).to_bytes(4, "big")
+        spoilt[22] |= codec
+    spoilt[17:21] = _crc(spoilt).to_bytes(4, "big")
+    data = bytes(spoilt) + batch(8, [record(8), record(9)])
+    expected = [
+        *kept[:3],
+        named._replace(headers=(("\ufffd" * 4, b"\xff"), ("b", b""))),
+        *kept[4:],
+        record(8),
+        record(9),
+    ]
+    for position in (0, 2, 3, 4, 8):
+        fetcher = Fetcher(a=(position, data))
+        assert in_runs(fetcher, most) == [r for r in expected if r.offset >= position]
+        assert fetcher.states[A].position == 10
+    assert aiokafka_fetcher.MemoryRecords is RawRecords
+
+
+def test_a_header_without_a_value_was_taken_for_one_with() -> None:
+    nothing: Any = None
+    sent = record(1)._replace(headers=(("ce_id", nothing),))
+    assert list(fetched(Fetcher(a=(1, batch(1, [sent]))), {A}, 10)[A]) == [sent._replace(headers=(("ce_id", b""),))]
 
 
 def test_what_was_fetched_before_a_seek_is_not_given() -> None:
