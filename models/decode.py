@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from models.building import Building
-from models.columns import I64, Batch, Mask, RawRecord, Texts
+from models.columns import F64, I64, Batch, Mask, RawRecord, Texts
 from models.detections import Detection
 from models.dispatch import Command, Feedback
 from models.faults import (

@@ -12,8 +12,8 @@ BASE = -1
 
 class Hit(NamedTuple):
     """One observation that passed a rule's stateless part, for a watch. `signal`: of a hold 1 opens, -1 closes, 0
-    neither; of a dwell what stands around it (see `neighbours`). `run`: its place among the lane's runs, -1 where it has
-    none."""
+    neither; of a dwell what stands around it (see `neighbours`). `run`: its place among the lane's runs, -1 where it
+    has none."""
 
     time_us: int
     rule: int

@@ -31,10 +31,8 @@ class DwellWatch(Watch):
 
     def observe(self, hit: Hit) -> None:
         condition = self.open.get(self.slot(hit))
-        if condition is not None and self.lane.sources.other_view(hit.source, condition.source):
-            # One camera that looks elsewhere: what it calls the same there is another thing.
-            if condition.opened_us is not None or hit.time_us - condition.last_us <= self.limits(hit.variant).max_gap_us:
-                return
+        if condition is not None and self.elsewhere(condition, hit):
+            return
         if condition is not None and condition.opened_us is not None:
             gone_us = self.gone_at(condition)
             if gone_us is not None and gone_us <= hit.time_us:
@@ -71,6 +69,12 @@ class DwellWatch(Watch):
         late = condition.points == limits.min_points or (self.asked is not None and before_us >= raised_us)
         self.raise_(condition, max(raised_us, hit.time_us) if late else raised_us, hit.offset)
         self.go_on(condition, hit)
+
+    def elsewhere(self, condition: Condition, hit: Hit) -> bool:
+        """Whether the camera looks elsewhere: what it calls the same there is another thing."""
+        if not self.lane.sources.other_view(hit.source, condition.source):
+            return False
+        return condition.opened_us is not None or hit.time_us - condition.last_us <= self.limits(hit.variant).max_gap_us
 
     def begin(self, hit: Hit) -> None:
         condition = Condition.begin(hit)

@@ -291,8 +291,7 @@ def decide(
         if (
             limit.kind == DWELL
             and other_view(views, hit.source, run.source)
-            and (
-run.state != PENDING or hit.time_us - run.last_us <= limit.max_gap_us)
+            and (run.state != PENDING or hit.time_us - run.last_us <= limit.max_gap_us)
         ):
             continue
         if run.state == PENDING:

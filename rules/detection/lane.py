@@ -33,7 +33,7 @@ from rules.detection.event import EventWatch, decided_at_once
 from rules.detection.hold import HoldWatch
 from rules.detection.neighbours import signals
 from rules.detection.quiet import Quiet
-from rules.detection.rows import ASKED, HIT, NONE, PENDING, RUN, Rows, plain_bytes, taken
+from rules.detection.rows import ASKED, HIT, NONE, RUN, Rows, plain_bytes, taken
 from rules.detection.select import Cells, Fed, Selector
 from rules.detection.sources import Sources, SourcesState
 from rules.detection.tracks import Released, Tracks, TracksState, fields_asked
@@ -559,8 +559,8 @@ class Lane:
         heapify(self.timers)
 
     def _of_today(self, rows: Rows, saved: LaneState) -> tuple[Rows, Mask]:
-        """Rows of a snapshot with the numbers that rules, zones and variants have now, those that are gone left out; and
-        which are there still."""
+        """Rows of a snapshot with the numbers that rules, zones and variants have now, those that are gone left out;
+        and which are there still."""
         rule_numbers = {rule_key(rule): number for number, rule in enumerate(self.rules)}
         zone_numbers = self.atlas.index.numbers
         rules = np.array([rule_numbers.get(name, NONE) for name in saved.rules], dtype=np.int32)

@@ -115,7 +115,8 @@ class Quiet:
         book[kernels.RUNS_USED], book[kernels.WAITING] = self.runs.used, count
         kernels.decide(
             waiting, watermark_us, self.due, self.order, self.spare, self.limits, self.needs, self.runs.rows,
-            self.runs.met, self.runs.table, lane.sources.cameras, lane.coverage.start_us, book, self.deferred, self.deferred_run, self.quietly,
+            self.runs.met, self.runs.table, lane.sources.cameras, lane.coverage.start_us, book, self.deferred,
+            self.deferred_run, self.quietly,
         )  # fmt: skip
         used, left, _, deferred, quietly = book[:5].tolist()
         self.runs.used = used

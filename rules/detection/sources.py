@@ -58,7 +58,8 @@ class Sources:
         return numbers
 
     def at_presets(self, sources: I32, presets: F64) -> tuple[I32, Mask]:
-        """The source that each is at its preset (NaN: not told), and which look away from where the registry has them."""
+        """The source that each is at its preset (NaN: not told), and which look away from where the registry has
+        them."""
         away = np.zeros(len(sources), dtype=np.bool_)
         if np.isnan(presets).all():
             return sources, away

@@ -40,6 +40,10 @@ Rows = npt.NDArray[np.void]
 LEAST_ROOM = 256
 ALWAYS = ("track_id", "class", "lon", "lat", "error_m", "speed_mps", "heading_deg")
 MENDED = ("lon", "lat", "speed_mps", "heading_deg", "track_id")
+FACTS = {
+    "time_us": "i8", "print_a": "u8", "print_b": "u8", "offset": "i8", "ordinal": "i4", "source": "i4", "area": "i4",
+}  # fmt: skip
+"""What is kept of a row beside its fields: see `rows.HIT`."""
 MOST_CELLS = 1 << 20
 """Of ground a lane knows: some 60 MB, the views of several thousand cameras. Beyond, the half that was not entered for
 longest is forgotten and counted."""
@@ -118,7 +122,9 @@ def aheads_of(neighbours: Iterable[Neighbours]) -> list[float]:
 class Tracks:
     """Of one lane of camera.tracks. `fields`: what is kept of each row."""
 
-    def __init__(self, fields: Sequence[str], neighbours: Sequence[Neighbours], words: Words, *, compile_: bool) -> None:
+    def __init__(
+        self, fields: Sequence[str], neighbours: Sequence[Neighbours], words: Words, *, compile_: bool
+    ) -> None:
         kinds = STREAMS["camera.tracks"].fields
         self.numbers = [name for name in fields if kinds[name].kind == "number"]
         self.texts = [name for name in fields if kinds[name].kind == "text"]
@@ -365,16 +371,13 @@ class Tracks:
             self.earliest_us = int(piece["time_us"].min())
 
     def _kept(self) -> list[str]:
-        facts = ["time_us", "print_a", "print_b", "ordinal", "offset", "source", "area"]
-        return [*facts, *self.numbers, *self.texts, *map(masked, self.tokenised)]
+        return [*FACTS, *self.numbers, *self.texts, *map(masked, self.tokenised)]
 
     def _waiting(self, name: str, column: bytes | None, count: int) -> npt.NDArray[Any]:
-        kind = {"time_us": np.int64, "print_a": np.uint64, "print_b": np.uint64, "offset": np.int64}.get(name)
-        if kind is None:
-            kind = np.float64 if name in self.numbers else np.int32
+        kind = FACTS.get(name, "f8" if name in self.numbers else "i4")
         if column is not None:
             return np.frombuffer(column, kind).copy()
-        return np.full(count, np.nan if kind is np.float64 else NONE, dtype=kind)
+        return np.full(count, np.nan if kind == "f8" else NONE, dtype=kind)
 
 
 def masked(name: str) -> str:

@@ -133,9 +133,7 @@ def begin(tracks: Any, slot: int, source: int, word: int, klass: int, watched_us
     t.cell0 = t.cell1 = t.cell2 = t.cell3 = NEVER_US
 
 
-def sighted(
-    tracks: Any, table: I32, views: I64, book: I64, source: int, word: int, klass: int
-) -> int:
+def sighted(tracks: Any, table: I32, views: I64, book: I64, source: int, word: int, klass: int) -> int:
     """The track of an id seen just now, a new one where there is none or it was away for long."""
     watched_us = views[source, WATCHED]
     slot, place = find_track(tracks, table, source, word)
@@ -242,7 +240,7 @@ def go_on(tracks: Any, rings: F64, slot: int, lost: int) -> None:
 
 
 def join_lost(tracks: Any, rings: F64, views: I64, slots: I32) -> None:
-    """Of the tracks of a frame that have just settled, each goes on as the lost one nearest to it; nearest pairs first."""
+    """Of the tracks of a frame that have just settled, each goes on as the lost one nearest to it; nearest first."""
     while True:
         who, whom, best_m = NONE, NONE, WITHIN_M
         for i in range(len(slots)):
@@ -263,7 +261,7 @@ def join_lost(tracks: Any, rings: F64, views: I64, slots: I32) -> None:
 def place_of(lon: float, lat: float) -> int:
     line = floor(lat * PER_LAT / CELL_M)
     per_lon = PER_LON * cos(radians(line * CELL_M / PER_LAT))
-    return (int(line) << 32) + int(floor(lon * per_lon / CELL_M)) + (1 << 31)
+    return (int(line) << 32) + floor(lon * per_lon / CELL_M) + (1 << 31)
 
 
 def find_cell(cells: Any, ground: I32, source: int, place: int) -> tuple[int, int]:
@@ -501,7 +499,7 @@ def look_around(
     abeam_m: float,
     found: I8,
 ) -> None:
-    """For each of the rows, whether another of its frame (rows `first` to before `last`) that is `there` is in its box."""
+    """For each of the rows, whether another of its frame (`first` to before `last`) that is `there` is in its box."""
     for i in range(len(rows)):
         row = rows[i]
         x, y, to = lon[row], lat[row], heading[row]
