@@ -19,7 +19,7 @@ from models.scanner import TOPICS as SCANNED
 from models.scanner import Scanner
 from models.streams import DETECTOR_TOPICS, STREAMS
 from rules.detection.detector import Detector, LaneOutcome
-from rules.incidents.desk import BINS, DeskOutcome
+from rules.incidents.desk import BINS, Desk, DeskOutcome
 from streams.agents.desk import STEP
 from streams.agents.queues import Part, Queues, Step, kept
 from streams.publishing import desk_messages
@@ -73,12 +73,7 @@ def check_scanned(topic: str, record: Record, decoded: Decoded) -> None:
 def rows(batch: Any) -> list[str]:
     """Every cell of every row as text, so that -0.0 is not 0.0 and nothing compares unequal to itself."""
     return [
-        repr(
-            (
-                int(batch.time_us[row]),
-                [(name, scalar(batch.columns[name], row)) for name in STREAMS[batch.topic].fields],
-            )
-        )
+        repr((int(batch.time_us[row]), [(name, scalar(batch.columns[name], row)) for name in STREAMS[batch.topic].fields]))
         for row in range(len(batch))
     ]
 
