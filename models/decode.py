@@ -30,6 +30,7 @@ from models.faults import (
     Row,
     check_detection,
     check_id,
+    check_said,
     check_time,
     find_fault,
     read_typed,
@@ -222,6 +223,7 @@ def struct_inside(kind: Any) -> type[msgspec.Struct] | None:
 FEEDBACK = msgspec.json.Decoder(Feedback)
 COMMAND = msgspec.json.Decoder(Command)
 DETECTION = msgspec.json.Decoder(Detection)
+FREE_SAID = ("note", "args")  # what a person wrote, and what is looked at word by word
 Said = TypeVar("Said", Feedback, Command, Detection)
 
 
@@ -239,6 +241,7 @@ def read_one(
             check_id(row, name)
         if decoder is DETECTION:
             check_detection(row, stamps_us[0])
+        check_said(row, FREE_SAID, len(record.value or b""))
     except FaultFound as found:
         return DecodeFailure(number, STAGE, *found.fault)
     except Exception as why:  # noqa: BLE001 -- as above: one record never stops its neighbours
