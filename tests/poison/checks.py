@@ -21,7 +21,7 @@ from models.streams import DETECTOR_TOPICS, STREAMS
 from rules.detection.detector import Detector, LaneOutcome
 from rules.incidents.desk import BINS, DeskOutcome
 from streams.agents.desk import STEP
-from streams.agents.queues import Part, Queues, Step, kept
+from streams.agents.queues import Part, Queues, Step, kept, pieces
 from streams.publishing import Letters, desk_messages, lane_messages
 from streams.topics import TOPICS as SPECS
 from streams.transport import TP, Chunk
@@ -189,7 +189,10 @@ class DeskTrial:
     def check_way(self, topic: str, records: Sequence[Record]) -> None:
         """What stands before a Desk takes them too: the journal gives back what it was given, a queue finds a turn."""
         step = Step([Part([(topic, [kept(record) for record in records])], None)], {topic: 1})
-        assert STEP.decode(msgspec.msgpack.encode(step)) == step
+        for piece in pieces(step):
+            blob = msgspec.msgpack.encode(piece)
+            assert len(blob) < SPECS["desk.journal"].max_message_bytes
+            assert STEP.decode(blob) == piece
         chunk = Chunk(TP(topic, 0), [Fetched(r.offset, r.timestamp, r.key, r.value, r.headers) for r in records])
         self.queues.put(topic, chunk)
 
