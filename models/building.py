@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 
 from models.columns import F64, I64, Batch, Column, Columns, Flags, Mask, Mixed, Numbers, Texts
-from models.faults import FUTURE_US, MAX_ID, is_id
+from models.faults import FREE_TEXTS, FUTURE_US, MAX_ID, MAX_TEXT, is_id, is_long
 from models.gather import Gathered, Nulls, Values
 from models.observations import CRS_NAMES, IDS, NOT_NEGATIVE, PERCENT
 from models.privacy import TokenKind, Tokens, mask_text
@@ -21,7 +21,6 @@ from models.times import EARLIEST_MS, LATEST_MS, BadTime, parse_time_us
 NAN = float("nan")
 NO_NUMBERS = np.full(4096, NAN)  # to copy from: most columns of most batches are all null
 NO_CODES = np.full(4096, -1, dtype=np.int32)
-FREE_TEXTS = ("text", "address")
 
 
 def numbers(values: Values) -> F64:
@@ -102,6 +101,7 @@ class Building:
             if name == self.stream.source:
                 column = self.source
             elif field.tokenised:
+                self._check_lengths(texts(values), by_row)
                 column, masks[name] = tokenised(tokens, cast(TokenKind, name), values)
             elif field.kind == "number":
                 column = Numbers(numbers(values))
@@ -111,10 +111,12 @@ class Building:
                 column = flags(values)
             elif field.kind == "mixed":
                 column = mixed(values)
+                self._check_lengths(column.text, by_row)
             elif name in FREE_TEXTS:
                 column = texts([None if v is None else mask_text(v) for v in values])
             else:
                 column = texts(values)
+                self._check_lengths(column, by_row)
             if name in ("track_id", "metric") and isinstance(column, Texts):
                 self._check_ids(column, by_row)
             columns[name] = column if by_row or row_head is None else column.take(row_head)
@@ -138,6 +140,12 @@ class Building:
             return (self.gathered.row if by_row else self.gathered.head)[name]
         looks = self.gathered.row["attributes"]
         return looks if nulls_in(looks) == len(looks) else [None if a is None else a.colour for a in looks]
+
+    def _flag(self, bad: Mask, by_row: bool) -> None:
+        if by_row:
+            self._flag_rows(bad)
+        else:
+            self.suspect |= bad
 
     def _flag_rows(self, bad: Mask) -> None:
         if bad.any():
@@ -177,11 +185,11 @@ class Building:
         words = column.words
         if "".join(words).isprintable() and all(0 < n <= MAX_ID for n in map(len, words)):
             return
-        bad = np.isin(column.codes, [code for word, code in column.lookup.items() if not is_id(word)])
-        if by_row:
-            self._flag_rows(bad)
-        else:
-            self.suspect |= bad
+        self._flag(np.isin(column.codes, [code for word, code in column.lookup.items() if not is_id(word)]), by_row)
+
+    def _check_lengths(self, column: Texts, by_row: bool) -> None:
+        if column.words and max(map(len, column.words)) > MAX_TEXT:
+            self._flag(np.isin(column.codes, [code for word, code in column.lookup.items() if is_long(word)]), by_row)
 
     def _check_number(self, name: str, values: F64, by_row: bool) -> None:
         bad: Mask | None = None
@@ -189,12 +197,8 @@ class Building:
             bad = values < 0
         if name in PERCENT and np.fmax.reduce(values) > 100:
             bad = values > 100 if bad is None else bad | (values > 100)
-        if bad is None:
-            return
-        if by_row:
-            self._flag_rows(bad)
-        else:
-            self.suspect |= bad
+        if bad is not None:
+            self._flag(bad, by_row)
 
     def _check_positions(self, columns: dict[str, Column]) -> None:
         lon, lat = cast(Numbers, columns["lon"]).values, cast(Numbers, columns["lat"]).values

@@ -7,6 +7,7 @@ set, kept as they are only where the operator allows it (demo), and else left ou
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -20,6 +21,7 @@ from models.observations import DecodeFailure
 NONCE_BYTES = 12
 MAX_BODY_BYTES = 2 << 20  # in base64 2.7 MiB, within the topic's 4 MiB; a longer body is cut
 MAX_HEADER_CHARACTERS = 1024  # of one header's value
+MAX_HEADERS_CHARACTERS = 64 << 10  # of all names and values; in JSON six times that at most, so the letter still fits
 PRIVATE_HEADERS = frozenset(("authorization", "cookie"))
 
 
@@ -93,12 +95,23 @@ def dead_letter(
         detail=failure.detail,
         body_b64=None if body is None else b64encode(body).decode(),
         encrypted=body is not None and vault is not None,
-        headers={
-            name: value.decode("utf-8", "replace")[:MAX_HEADER_CHARACTERS]
-            for name, value in record.headers
-            if name.lower() not in PRIVATE_HEADERS
-        },
+        headers=kept_headers(record.headers),
     )
+
+
+def kept_headers(headers: Sequence[tuple[str, bytes]]) -> dict[str, str]:
+    """Of the first ones as many as there is room for, without those that are nobody's business."""
+    kept: dict[str, str] = {}
+    room = MAX_HEADERS_CHARACTERS
+    for name, value in headers:
+        if name.lower() in PRIVATE_HEADERS:
+            continue
+        text = value[: 4 * MAX_HEADER_CHARACTERS].decode("utf-8", "replace")[:MAX_HEADER_CHARACTERS]
+        room -= len(name) + len(text)
+        if room < 0:
+            break
+        kept[name] = text
+    return kept
 
 
 def letter_body(letter: DeadLetter, vault: Vault | None) -> bytes | None:

@@ -30,6 +30,7 @@ from models.faults import (
     Row,
     check_detection,
     check_id,
+    check_said,
     check_time,
     find_fault,
     read_typed,
@@ -98,8 +99,31 @@ class Decoder:
         self._strict = {topic: msgspec.json.Decoder(kind).decode for topic, kind in STRICT_TYPES.items()}
 
     def decode(self, topic: str, records: Sequence[RawRecord]) -> Decoded:
-        """One batch for all records, in their order. `topic` is one of the six observation feeds."""
-        values = [r.value for r in records]
+        """One batch for all records, in their order. `topic` is one of the six observation feeds.
+
+        Reading has no state, so a fault of ours that one record brings to light costs that record only (`internal`).
+        """
+        try:
+            return self._decode(topic, records, {})
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 -- else the same record would end every process that comes to it
+            return self._decode(topic, records, self._untouchable(topic, records))
+
+    def _untouchable(self, topic: str, records: Sequence[RawRecord]) -> dict[int, str]:
+        """The records that cannot even be read alone, and the name of what they raise."""
+        found: dict[int, str] = {}
+        for number, record in enumerate(records):
+            try:
+                self._decode(topic, [record], {})
+            except MemoryError:
+                raise
+            except Exception as why:  # noqa: BLE001 -- as above
+                found[number] = type(why).__name__
+        return found
+
+    def _decode(self, topic: str, records: Sequence[RawRecord], untouchable: Mapping[int, str]) -> Decoded:
+        values = [None if number in untouchable else r.value for number, r in enumerate(records)]
         arrival_us = np.fromiter([r.timestamp for r in records], np.int64, len(records)) * 1000
         read = self._read(topic, values)
         building = Building(topic, len(records), arrival_us, read.at, GATHER[topic](read.observations))
@@ -113,7 +137,10 @@ class Decoder:
             record_time_us[failed] = 0
             for record in np.flatnonzero(failed).tolist():
                 keys[record] = None
-                failures.append(self._failure(topic, record, values[record], int(arrival_us[record])))
+                if record in untouchable:
+                    failures.append(internal(record, untouchable[record]))
+                else:
+                    failures.append(self._failure(topic, record, values[record], int(arrival_us[record])))
         return Decoded(
             batch, building.sources(), keys, record_time_us, failures, failed, read.unknown_fields, building.crs(),
             building.columnar(), building.preset(),
@@ -128,10 +155,7 @@ class Decoder:
 
         Phone numbers and plates in the note are masked, as in a ticket's text.
         """
-        said = read_one(record, number, FEEDBACK, ("feedback_id", "order_id", "incident_id", "actor"), "time")
-        if isinstance(said, Feedback) and said.note is not None:
-            return msgspec.structs.replace(said, note=mask_text(said.note))
-        return said
+        return read_one(record, number, FEEDBACK, ("feedback_id", "order_id", "incident_id", "actor"), "time")
 
     def decode_command(self, record: RawRecord, number: int = 0) -> Command | DecodeFailure:
         """A record of `commands`."""
@@ -170,12 +194,15 @@ class Decoder:
         try:
             fault = find_fault(topic, value, arrival_us, self._metric_units)
         except Exception as why:  # noqa: BLE001 -- whatever a record does to the careful reading, its neighbours go on
-            fault = Fault(
-                DeadReason.INTERNAL, "$", f"expected a reason, found {type(why).__name__} while looking for it"
-            )
+            return internal(record, type(why).__name__)
         if fault is None:
             fault = Fault(DeadReason.INTERNAL, "$", "expected a reason, found none: the two readings disagree")
         return DecodeFailure(record, STAGE, *fault)
+
+
+def internal(record: int, raised: str) -> DecodeFailure:
+    """A fault of ours: what is said of it is its name only, as its message may quote the record."""
+    return DecodeFailure(record, STAGE, DeadReason.INTERNAL, "$", f"expected a reason, found {raised} while reading")
 
 
 def ignoring_unknown(lenient: Any, value: Any) -> Any:
@@ -224,6 +251,7 @@ def struct_inside(kind: Any) -> type[msgspec.Struct] | None:
 FEEDBACK = msgspec.json.Decoder(Feedback)
 COMMAND = msgspec.json.Decoder(Command)
 DETECTION = msgspec.json.Decoder(Detection)
+FREE_SAID = ("note", "args")  # what a person wrote, and what is looked at word by word
 Said = TypeVar("Said", Feedback, Command, Detection)
 
 
@@ -241,8 +269,11 @@ def read_one(
             check_id(row, name)
         if decoder is DETECTION:
             check_detection(row, stamps_us[0])
+        check_said(row, FREE_SAID, len(record.value or b""))
+        if isinstance(said, Feedback) and said.note is not None:
+            said = msgspec.structs.replace(said, note=mask_text(said.note))
     except FaultFound as found:
         return DecodeFailure(number, STAGE, *found.fault)
     except Exception as why:  # noqa: BLE001 -- as above: one record never stops its neighbours
-        return DecodeFailure(number, STAGE, DeadReason.INTERNAL, "$", f"expected a reason, found {type(why).__name__}")
+        return internal(number, type(why).__name__)
     return cast(Said, said)

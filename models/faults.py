@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from math import isfinite
 from typing import Any, NamedTuple, NoReturn
 
@@ -33,14 +33,21 @@ from models.streams import STREAMS
 from models.times import MINUTE_US, BadTime, parse_time_us
 
 MAX_BYTES = 1 << 20  # the contract's limit of a message
+MAX_SAID = 1 << 16  # bytes of a detection, feedback or command: what the Desk makes of it must fit a message again
 MAX_DEPTH = 64  # levels of arrays and objects; ours need 5
 FUTURE_US = 2 * MINUTE_US  # how far a source's clock may be ahead of the arrival
 MAX_ID = 128  # characters of an id
+MAX_TEXT = 1024  # characters of a text that is no id: what rules compare and messages repeat is a word, never a book
+FREE_TEXTS = ("text", "address")  # what a citizen said may be as long as the message
 
 LENIENT: dict[str, msgspec.json.Decoder[Any]] = {
     topic: msgspec.json.Decoder(wire_type) for topic, wire_type in WIRE_TYPES.items()
 }
 FIRST_TIME = {topic: stream.time for topic, stream in STREAMS.items()}
+TEXTS = {
+    topic: tuple(n for n, field in stream.fields.items() if field.kind in ("text", "mixed") and n not in FREE_TEXTS)
+    for topic, stream in STREAMS.items()
+}
 
 
 class Fault(NamedTuple):
@@ -237,14 +244,18 @@ def check_observation(topic: str, observation: Any, arrival_us: int, metric_unit
         raise FaultFound(DeadReason.UNKNOWN_CRS, "$.crs", f"expected one of {', '.join(CRS_NAMES)}, found another")
     match observation:
         case TrackFrame():
+            check_text(top, "model")
             for row in track_rows(observation):
                 check_id(row, "track_id")
+                check_texts(topic, row)
                 check_numbers(topic, row)
         case SensorReading():
+            check_text(top, "status")
             check_numbers(topic, top)
             for row in reading_rows(observation):
                 check_reading(row, arrival_us, metric_units)
         case _:
+            check_texts(topic, top)
             check_numbers(topic, top)
     match observation:
         case CameraEvent(label=None, code=None):
@@ -269,16 +280,27 @@ def check_detection(row: Row, event_time_us: int) -> None:
     if row.fields["severity"] not in SEVERITIES:
         expected = f"expected one of {', '.join(SEVERITIES)}, found another"
         raise FaultFound(DeadReason.BAD_ENUM, row.path("severity"), expected)
-    for name in ("rule_revision", "evidence", "attributes"):
-        check_whole(msgspec.to_builtins(row.fields[name]), row.path(name))
 
 
-def check_whole(document: object, path: str) -> None:
-    """Whole numbers beyond 64 bits can be read but not kept."""
+def check_said(row: Row, free: Container[str], size: int) -> None:
+    """Whole numbers beyond 64 bits can be read but not kept; long texts could not be published again. `size`: bytes of
+    the record."""
+    if size > MAX_SAID and (size := len(msgspec.json.encode(row.fields))) > MAX_SAID:
+        found = f"expected at most {MAX_SAID} bytes of what is known, found {size}"
+        raise FaultFound(DeadReason.TOO_LARGE, "$", found)
+    for name, document in row.fields.items():
+        if name not in free:
+            check_kept(msgspec.to_builtins(document), row.path(name))
+
+
+def check_kept(document: object, path: str) -> None:
     if isinstance(document, int) and not -(1 << 63) <= document < 1 << 63:
         raise FaultFound(DeadReason.NOT_FINITE, path, "expected a number that fits 64 bits, found a larger one")
+    if isinstance(document, str) and is_long(document):
+        found = f"expected at most {MAX_TEXT} characters, found {len(document)}"
+        raise FaultFound(DeadReason.TOO_LARGE, path, found)
     for step, part in inside(document, path):
-        check_whole(part, step)
+        check_kept(part, step)
 
 
 def track_rows(frame: TrackFrame) -> Iterator[Row]:
@@ -322,6 +344,8 @@ def check_reading(row: Row, arrival_us: int, metric_units: Mapping[str, str]) ->
             raise FaultFound(DeadReason.MISSING_FIELD, row.path(name), f"expected `{name}`, found nothing")
     check_time(row, "reading_time", arrival_us)
     check_id(row, "metric")
+    for name in ("value", "unit"):
+        check_text(row, name)
     unit, wanted = row.fields["unit"], metric_units.get(row.fields["metric"])
     if unit is not None and wanted is not None and unit != wanted:
         found = unit if re.fullmatch(r"[A-Za-z%°/_0-9²³·]{1,16}", unit) else "another text"
@@ -354,6 +378,25 @@ def check_id(row: Row, name: str) -> None:
 
 def is_id(word: str) -> bool:
     return 0 < len(word) <= MAX_ID and word.isprintable()
+
+
+def check_texts(topic: str, row: Row) -> None:
+    for name in TEXTS[topic]:
+        check_text(row, name)
+
+
+def check_text(row: Row, name: str) -> None:
+    """`colour` is what `attributes` say."""
+    holder, at = row.fields.get("attributes"), row.path(name)
+    word = row.fields.get("class_" if name == "class" else name)
+    if name == "colour" and holder is not None:
+        word, at = holder.colour, row.path("attributes") + ".colour"
+    if isinstance(word, str) and is_long(word):
+        raise FaultFound(DeadReason.TOO_LARGE, at, f"expected at most {MAX_TEXT} characters, found {len(word)}")
+
+
+def is_long(word: str) -> bool:
+    return len(word) > MAX_TEXT
 
 
 def check_numbers(topic: str, row: Row) -> None:

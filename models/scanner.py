@@ -33,6 +33,7 @@ from models.columns import (
     Spans,
     Texts,
 )
+from models.faults import MAX_TEXT
 from models.gather import wire_names
 from models.observations import IDS, NOT_NEGATIVE, PERCENT, WIRE_TYPES, TrackObject
 from models.privacy import TokenKind, Tokens
@@ -240,6 +241,13 @@ class Level:
         sizes = (texts >> 32).astype(np.int32)
         return Spans(np.frombuffer(self._data, np.uint8), texts.astype(np.int32), sizes)
 
+    def long(self) -> I64:
+        """Entries with a text of more bytes than one may have characters; a size is the upper half of a text."""
+        texts = self._texts[: self._count * len(self.layout.texts)]
+        if not len(texts) or int(texts.max()) >> 32 <= MAX_TEXT:
+            return np.zeros(0, dtype=np.int64)
+        return np.flatnonzero(texts.reshape(self._count, -1).max(axis=1) >> 32 > MAX_TEXT)
+
     def words(self, name: str) -> tuple[I32, list[str]]:
         """Codes of a text column (-1 null) and its distinct words as they come."""
         width, slot = len(self.layout.texts), self.layout.texts[name]
@@ -275,10 +283,18 @@ class Scanner:
 
     def scan(self, values: Sequence[bytes], arrival_us: I64) -> Scanned:
         """Takes what it can of the records; `arrival_us` below zero: unknown."""
+        scanned, long = self._scan(values, arrival_us)
+        if not long:
+            return scanned
+        scanned, _ = self._scan([b"" if record in long else value for record, value in enumerate(values)], arrival_us)
+        return scanned
+
+    def _scan(self, values: Sequence[bytes], arrival_us: I64) -> tuple[Scanned, set[int]]:
+        """Also which records hold a text that may be too long: they are for `models.decode`."""
         kernel, count = self._kernel, len(values)
         data = b"\0".join([*values, BEHIND])
         if len(data) > LONGEST:
-            return self.scan([b""] * count, arrival_us)
+            return self._scan([b""] * count, arrival_us)
         sizes = np.fromiter(map(len, values), np.int64, count)
         head_numbers = np.empty(count * len(self._head.numbers))
         head_texts = np.empty(count * len(self._head.texts), dtype=np.int64)
@@ -307,17 +323,19 @@ class Scanner:
         seen, seen_time_us = marks[kernel.SEEN_RECORD, :heads], time_us[1, :heads]
         head = Level(self._head, kernel, data, heads, head_numbers, head_texts)
         preset: F64 | None = None
+        long = set(seen[head.long()].tolist())
         if flat:
             columns, masks = self._columns(head, None, None)
             batch = Batch(self._topic, seen_time_us, seen, columns, seen_time_us, seen, masks)
         else:
             numbers, texts, row_marks, row_time_us = rows
             row = Level(self._row, kernel, data, n_rows, numbers, texts)
+            long |= set(row_marks[0, :n_rows][row.long()].tolist())
             preset = np.full(count, np.nan)
             preset[seen] = head.numbers("ptz_preset")
             columns, masks = self._columns(head, row, row_marks[1, :n_rows] if several else None)
             batch = Batch(self._topic, row_time_us[:n_rows], row_marks[0, :n_rows], columns, seen_time_us, seen, masks)
-        return Scanned(taken, time_us[0], source, natural, batch, preset)
+        return Scanned(taken, time_us[0], source, natural, batch, preset), long
 
     def _columns(
         self, head: Level, row: Level | None, row_head: I32 | None

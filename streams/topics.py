@@ -99,7 +99,8 @@ def _specs() -> Iterable[TopicSpec]:
     yield TopicSpec("dead-letters", Role.OUTPUT, Key.SOURCE, retention_ms=30 * DAY_MS, max_message_bytes=4 * MIB)
     yield TopicSpec("state", Role.INTERNAL, Key.STATE, compacted=True, compact_eagerly=True)
     # Trimmed behind each snapshot. Retention by time would lose the steps of a worker that was down for longer.
-    yield TopicSpec("desk.journal", Role.INTERNAL, Key.CENTRE, retention_ms=FOREVER)
+    # A record of an input may take 1 MiB, and a step holds one at least, with what the Desk was fed beside it.
+    yield TopicSpec("desk.journal", Role.INTERNAL, Key.CENTRE, retention_ms=FOREVER, max_message_bytes=4 * MIB)
 
 
 TOPICS: Mapping[str, TopicSpec] = {spec.name: spec for spec in _specs()}

@@ -14,6 +14,9 @@ from models.ticks import tick_us
 from models.times import parse_time_us
 from rules.incidents.places import Places
 
+MAX_ADDRESS = 1024
+"""Characters of where a citizen says it is."""
+
 
 class Decoder(Protocol):
     """What the Desk needs of `models.decode.Decoder`."""
@@ -118,7 +121,7 @@ def ticket(cell: dict[str, Scalar], time_us: int, area: str | None) -> Ticket:
         time_us=time_us,
         category=text(cell, "category"),
         text=text(cell, "text"),
-        address=text(cell, "address"),
+        address=shortened(text(cell, "address")),
         urgency=text(cell, "urgency"),
         caller=text(cell, "caller"),
         lon=number(cell, "lon"),
@@ -143,6 +146,11 @@ def position(cell: dict[str, Scalar], time_us: int) -> Position:
 def text(cell: dict[str, Scalar], name: str) -> str | None:
     value = cell.get(name)
     return value if isinstance(value, str) else None
+
+
+def shortened(said: str | None) -> str | None:
+    """What is published with every revision, in two languages, must fit a message."""
+    return said if said is None or len(said) <= MAX_ADDRESS else said[: MAX_ADDRESS - 1] + "…"
 
 
 def number(cell: dict[str, Scalar], name: str) -> float | None:

@@ -23,7 +23,7 @@ from models.streams import DESK_TOPICS, DETECTOR_TOPICS
 from models.ticks import tick_us
 from models.times import SECOND_US
 from rules.incidents.desk import Desk, DeskOutcome
-from streams.agents.queues import Part, Queues, Step, kept
+from streams.agents.queues import Part, Queues, Step, kept, pieces
 from streams.agents.saving import Save, Saving, by_topic
 from streams.city import City
 from streams.clock import Clock
@@ -158,9 +158,10 @@ class DeskAgent:
 
     async def _step(self, step: Step) -> None:
         assert self.opened is not None
-        at = await self.opened.journal.append(msgspec.msgpack.encode(step))
-        await self._do(step, at)
-        self.journalled, self.saving.changed = at + 1, True
+        for piece in pieces(step):
+            at = await self.opened.journal.append(msgspec.msgpack.encode(piece))
+            await self._do(piece, at)
+            self.journalled, self.saving.changed = at + 1, True
 
     async def _do(self, step: Step, at: int) -> None:
         assert self.opened is not None

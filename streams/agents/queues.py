@@ -10,13 +10,14 @@ once where that has passed, wherever they stand among the clock records.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
 
 import msgspec
 
 from models.columns import RawRecord
+from models.faults import MAX_BYTES
 from models.ticks import tick_us
 from models.times import BadTime, parse_rfc3339_us, parse_time_us
 from streams.publishing import detector_source
@@ -24,6 +25,9 @@ from streams.transport import Chunk, Record
 
 ANSWERS = ("dispatch.feedback", "commands")
 KINDS = ("raised", "stage", "still", "unknown", "cleared")
+STEP_BYTES = 1 << 20
+"""Of records in a step, unless one alone is larger. The journal's topic takes four times that."""
+KEPT_BYTES, KEPT_HEADERS = 4096, 64
 Kept = tuple[int, int, bytes | None, bytes | None, list[tuple[str, bytes]]]
 Source = tuple[str, str]
 """A topic, and for detections the Detector they come from: what has a clock of its own."""
@@ -66,8 +70,44 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadTime)
 
 
 def kept(record: RawRecord) -> Kept:
-    """A record as the journal keeps it."""
-    return record.offset, record.timestamp, record.key, record.value, list(record.headers)
+    """A record as the journal keeps it: of one that is too large, as much as shows that it is; of key and headers, what
+    a dead letter would show."""
+    key, value = record.key, record.value
+    headers = [(name, value) for name, value in record.headers if len(name) + len(value) <= KEPT_BYTES]
+    return (
+        record.offset,
+        record.timestamp,
+        None if key is None else key[:KEPT_BYTES],
+        None if value is None else value[: MAX_BYTES + 1],
+        headers[:KEPT_HEADERS],
+    )
+
+
+def pieces(step: Step) -> Iterator[Step]:
+    """The same in steps that the journal can hold. Where to go on afterwards, only the last one says: who comes back
+    before it reads some records again, which the Desk knows."""
+    done: list[Part] = []
+    room = STEP_BYTES
+    for part in step.parts:
+        groups: list[tuple[str, list[Kept]]] = []
+        for topic, records in part.groups:
+            start = 0
+            for number, record in enumerate(records):
+                size = kept_bytes(record)
+                if size > room and room < STEP_BYTES:
+                    before = [(topic, records[start:number])] if number > start else []
+                    yield Step([*done, Part([*groups, *before], None)], {})
+                    done, groups, start, room = [], [], number, STEP_BYTES
+                room -= size
+            groups.append((topic, records[start:]))
+        done.append(Part(groups, part.advance_us))
+    yield Step(done, step.offsets)
+
+
+def kept_bytes(record: Kept) -> int:
+    """About what the journal takes for it."""
+    _, _, key, value, headers = record
+    return 64 + len(key or b"") + len(value or b"") + sum(16 + len(name) + len(text) for name, text in headers)
 
 
 class Queues:

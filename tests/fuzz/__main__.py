@@ -32,7 +32,8 @@ def main() -> None:
     def mutator(data: bytes, most: int, seed: int) -> bytes:
         return changed(data, most, Random(seed), atheris.Mutate)
 
-    limits = [f"-max_total_time={seconds}", f"-max_len={LARGEST}", "-timeout=20", f"-artifact_prefix={folder}/"]
+    limits = [f"-max_total_time={seconds}", f"-max_len={LARGEST}", "-timeout=20", "-rss_limit_mb=4096"]
+    limits.append(f"-artifact_prefix={folder}/")
     atheris.Setup([sys.argv[0], *limits, str(folder), str(HERE / "corpus")], target.take, custom_mutator=mutator)
     atheris.Fuzz()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -51,21 +52,21 @@ def with_change(document: Any, rng: Random) -> Any:
     """One part of it gone, odd, doubled, moved or nested."""
     places = list(all_places(document))
     if not places:
-        return rng.choice(ODD)
+        return deepcopy(rng.choice(ODD))
     holder, name = rng.choice(places)
     match rng.randrange(6):
         case 0:
             del holder[name]
         case 1 | 2:
-            holder[name] = rng.choice(ODD)
+            holder[name] = deepcopy(rng.choice(ODD))
         case 3:
             other, its = rng.choice(places)
-            holder[name] = json.loads(json.dumps(other[its]))
+            holder[name] = deepcopy(other[its])
         case 4:
-            holder[name] = {"x": holder[name]} if rng.random() < 0.5 else [holder[name], holder[name]]
+            holder[name] = {"x": holder[name]} if rng.random() < 0.5 else [holder[name], deepcopy(holder[name])]
         case _:
             if isinstance(holder, list):
-                holder.insert(name, json.loads(json.dumps(holder[name])))
+                holder.insert(name, deepcopy(holder[name]))
             elif isinstance(holder[name], str):
                 holder[name] = holder[name] * 2
             elif isinstance(holder[name], int | float) and abs(holder[name]) < LARGE:

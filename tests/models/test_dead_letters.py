@@ -71,6 +71,17 @@ def test_a_letter_of_the_largest_record_fits_the_topic() -> None:
     assert len(as_json(letter(b"x" * (5 << 20)))) < 4 << 20
 
 
+@pytest.mark.parametrize("headers", [[("x", b"\0" * 900)] * 1000, [(f"{n}", b"\xff" * 90_000) for n in range(11)],
+                                     [(f"{n}" * 4000, b"") for n in range(250)], [("x" * 1_000_000, b"")]])  # fmt: skip
+def test_the_headers_of_a_record_made_its_letter_too_large(headers: list[tuple[str, bytes]]) -> None:
+    named = [(f"{number}{name}", value) for number, (name, value) in enumerate(headers)]
+    sent = record(b"x" * (5 << 20), headers=(("ce_id", b"1"), *named))
+    said = dead_letter("camera.tracks", 2, sent, FAILURE, VAULT)
+    assert len(as_json(said)) < 4 << 20
+    assert said.headers["ce_id"] == "1"
+    assert len(said.headers) <= len(headers) + 1
+
+
 def test_a_late_record_carries_its_own_json() -> None:
     late = late_record("camera.tracks", 1, record(b'{"a":1}', offset=7), 2_500_000)
     assert json.loads(as_json(late)) == {

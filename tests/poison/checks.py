@@ -19,10 +19,11 @@ from models.scanner import TOPICS as SCANNED
 from models.scanner import Scanner
 from models.streams import DETECTOR_TOPICS, STREAMS
 from rules.detection.detector import Detector, LaneOutcome
-from rules.incidents.desk import BINS, Desk, DeskOutcome
+from rules.incidents.desk import BINS, DeskOutcome
 from streams.agents.desk import STEP
-from streams.agents.queues import Part, Queues, Step, kept
-from streams.publishing import desk_messages
+from streams.agents.queues import Part, Queues, Step, kept, pieces
+from streams.publishing import Letters, desk_messages, lane_messages
+from streams.topics import TOPICS as SPECS
 from streams.transport import TP, Chunk
 from streams.transport import Record as Fetched
 from tests.poison.world import HOME, OPENING_S, at_ms, city, good
@@ -73,7 +74,12 @@ def check_scanned(topic: str, record: Record, decoded: Decoded) -> None:
 def rows(batch: Any) -> list[str]:
     """Every cell of every row as text, so that -0.0 is not 0.0 and nothing compares unequal to itself."""
     return [
-        repr((int(batch.time_us[row]), [(name, scalar(batch.columns[name], row)) for name in STREAMS[batch.topic].fields]))
+        repr(
+            (
+                int(batch.time_us[row]),
+                [(name, scalar(batch.columns[name], row)) for name in STREAMS[batch.topic].fields],
+            )
+        )
         for row in range(len(batch))
     ]
 
@@ -122,6 +128,8 @@ class DetectorTrial:
         spared = [record for number, record in enumerate(records) if number not in dead]
         alone = self.spared.feed(topic, spared)
         assert alone.detections == outcome.detections
+        for message in lane_messages(outcome, records, topic, HOME, "city", Letters(VAULT)):
+            assert len(message.value) < SPECS[message.topic].max_message_bytes
         assert bins(alone)[:4] == bins(outcome)[:4]
         assert not alone.dead
         return outcome
@@ -150,7 +158,7 @@ def check_bins(outcome: LaneOutcome, fed: int) -> None:
     assert set(named) <= set(range(fed))
 
 
-# ----------------------------------------------------------------------------------------------------------------- desks
+# ---------------------------------------------------------------------------------------------------------------- desks
 
 
 class DeskTrial:
@@ -181,7 +189,10 @@ class DeskTrial:
     def check_way(self, topic: str, records: Sequence[Record]) -> None:
         """What stands before a Desk takes them too: the journal gives back what it was given, a queue finds a turn."""
         step = Step([Part([(topic, [kept(record) for record in records])], None)], {topic: 1})
-        assert STEP.decode(msgspec.msgpack.encode(step)) == step
+        for piece in pieces(step):
+            blob = msgspec.msgpack.encode(piece)
+            assert len(blob) < SPECS["desk.journal"].max_message_bytes
+            assert STEP.decode(blob) == piece
         chunk = Chunk(TP(topic, 0), [Fetched(r.offset, r.timestamp, r.key, r.value, r.headers) for r in records])
         self.queues.put(topic, chunk)
 
@@ -195,7 +206,10 @@ class DeskTrial:
 
 
 def published(outcome: DeskOutcome) -> list[tuple[str, str, bytes]]:
-    return [(m.topic, m.id, m.value) for m in desk_messages(outcome.outputs)]
+    """What is sent of it; each fits its topic."""
+    messages = desk_messages(outcome.outputs)
+    assert all(len(m.value) < SPECS[m.topic].max_message_bytes for m in messages)
+    return [(m.topic, m.id, m.value) for m in messages]
 
 
 def is_detectors(topic: str) -> bool:

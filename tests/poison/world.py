@@ -48,7 +48,7 @@ def at_ms(second: float) -> int:
 
 
 def body(topic: str, second: float) -> dict[str, Any]:
-    """What a good record of the topic says at a second from the start. Of those of a topic, together, something comes."""
+    """What a good record of the topic says at a second from the start. Of several, something comes."""
     at = at_ms(second)
     number = round(second * 10)
     match topic:
@@ -75,8 +75,8 @@ def body(topic: str, second: float) -> dict[str, Any]:
             about = {"incident_id": INCIDENT, "order_id": ORDER, "action": "note"}
             return {**FEEDBACK, **about, "feedback_id": f"f-{number}", "time": at}
         case "commands":
-            about = {"incident_id": INCIDENT, "command": "extend", "args": {"minutes": 5}}
-            return {**COMMAND, **about, "command_id": f"c-{number}", "time": at}
+            longer = {"incident_id": INCIDENT, "command": "extend", "args": {"minutes": 5}}
+            return {**COMMAND, **longer, "command_id": f"c-{number}", "time": at}
         case _:
             return {**DETECTION, "detection_id": f"d-{number}", "rule": "standing", "key": {"track_id": f"{number}"}}
 

@@ -8,10 +8,11 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.faults import MAX_BYTES
 from models.streams import DESK_TOPICS
 from models.ticks import TICK_HEADER
 from models.times import SECOND_US, format_time, zone_info
-from streams.agents.queues import Part, Queues
+from streams.agents.queues import STEP_BYTES, Part, Queues, Step, kept, kept_bytes, pieces
 from streams.transport import TP, Chunk, Record
 
 T0_S = 1_772_406_000
@@ -187,3 +188,52 @@ def test_the_order_of_arrival_between_topics_does_not_matter(seed: int, moments:
             found += fed(q.due(FOREVER).parts)
         results.append(found)
     assert results[0] == results[1]
+
+
+SIZES = st.lists(st.sampled_from([0, 10, 5_000, 300_000, 700_000, MAX_BYTES, 3 * MAX_BYTES]), max_size=6)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.lists(st.tuples(st.sampled_from(DESK_TOPICS), SIZES), max_size=3), st.booleans()), max_size=3)
+)
+def test_a_step_too_large_for_the_journal_is_several(drawn: list[tuple[list[tuple[str, list[int]]], bool]]) -> None:
+    number = iter(range(1000))
+    parts = [
+        Part([(topic, [kept(sized(next(number), size)) for size in sizes]) for topic, sizes in groups], tick or None)
+        for groups, tick in drawn
+    ]
+    step = Step(parts, {"commands": 7})
+    made = list(pieces(step))
+    assert in_turn(made) == in_turn([step])
+    assert [piece.offsets for piece in made] == [*({} for _ in made[1:]), {"commands": 7}]
+    for piece in made:
+        held = [record for part in piece.parts for _, records in part.groups for record in records]
+        assert sum(map(kept_bytes, held)) <= STEP_BYTES or len(held) == 1
+
+
+def sized(offset: int, size: int) -> Record:
+    return Record(offset, 0, b"k", b"x" * size, ())
+
+
+def in_turn(steps: list[Step]) -> list[object]:
+    """Records and times as a Desk is told them."""
+    return [
+        told
+        for step in steps
+        for part in step.parts
+        for told in [
+            *((t, r[0]) for t, records in part.groups for r in records),
+            *([part.advance_us] if part.advance_us else []),
+        ]
+    ]
+
+
+def test_what_is_kept_of_a_record_is_bounded_and_shows_what_was_wrong() -> None:
+    headers = (("ce_id", b"1"), ("bomb", b"x" * 5_000_000), *((str(n), b"y" * 4000) for n in range(500)))
+    record = Record(1, 2, b"k" * 900_000, b" " * (5 * MAX_BYTES), headers)
+    offset, timestamp, _, value, names = kept(record)
+    assert (offset, timestamp, len(value or b""), names[0]) == (1, 2, MAX_BYTES + 1, ("ce_id", b"1"))
+    assert kept_bytes(kept(record)) < 2 * MAX_BYTES
+    plain = Record(1, 2, b"k", b"{}", (("ce_id", b"1"), ("x", b"")))
+    assert kept(plain) == (1, 2, b"k", b"{}", [("ce_id", b"1"), ("x", b"")])
