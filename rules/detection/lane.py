@@ -32,7 +32,7 @@ from rules.detection.dwell import DwellWatch
 from rules.detection.event import EventWatch, decided_at_once
 from rules.detection.hold import HoldWatch
 from rules.detection.quiet import Quiet
-from rules.detection.rows import HIT, NONE, PENDING, RUN, Rows, plain_bytes, taken
+from rules.detection.rows import ANYHOW, FRESH, HIT, NONE, PENDING, RUN, Rows, plain_bytes, taken
 from rules.detection.select import Cells, Fed, Selector
 from rules.detection.sources import Sources, SourcesState
 from rules.detection.waiting import Waiting
@@ -137,9 +137,9 @@ class Lane:
             topic, atlas, decoder, self.sources, lateness_us=lateness_us, dedupe_us=DEDUPE_FOR_US,
             accept_unregistered=accept_unregistered, compiled=compiled,
         )  # fmt: skip
-        self.selector = Selector(topic, self.rules, self.paths, atlas.index, compiled=compiled)
-        self.watches = [self._watch(rule, number) for number, rule in enumerate(self.rules)]
         self.at_once = [decided_at_once(rule) for rule in self.rules]
+        self.selector = Selector(topic, self.rules, self.paths, atlas.index, self.at_once, compiled=compiled)
+        self.watches = [self._watch(rule, number) for number, rule in enumerate(self.rules)]
         self.quiet = Quiet(self) if compiled else None
         self.watermark_us = NEVER_US
         self.looked_us = NEVER_US
@@ -148,6 +148,7 @@ class Lane:
         self.upto: list[tuple[int, int]] = []
         self.next_batch = 0
         self.words_kept = 0
+        self.key_words: dict[bytes | None, int] = {}
         self.timers: list[tuple[int, int, tuple[str, ...], str]] = []
         self.seen = Seen(compiled)
         self.told: list[Detection] = []
@@ -216,37 +217,38 @@ class Lane:
         used, late_rows = np.zeros(len(dropped), dtype=np.bool_), 0
         of_records = Fed(fed.offsets, arrived.prints, arrived.sources)
         for batch in arrived.batches:
-            anyhow, fresh, late = self._in_time(batch, arrived, before, dropped)
-            late_rows += late
+            masks = self.selector.masks(len(batch))
+            late_rows += self._in_time(batch, arrived, before, dropped, masks)
             if not self.rules or not len(batch):
                 continue
-            usable = [anyhow if once else fresh for once in self.at_once]
-            hits = self.selector.hits(batch, self.next_batch, usable, of_records, self.words)
+            areas = self.sources.area_words(self.words)
+            hits = self.selector.hits(batch, self.next_batch, masks, of_records, self.words, areas)
             if hits:
                 for found in hits:
                     used[batch.record[found["row"]]] = True
                 self._keep(batch, hits, fed)
         return used, late_rows
 
-    def _in_time(self, batch: Batch, arrived: Arrived, before: I64, dropped: Mask) -> tuple[Mask, Mask, int]:
-        """Which rows are of use, which of them in time, and how many are not; sightings in time are vouched for."""
+    def _in_time(self, batch: Batch, arrived: Arrived, before: I64, dropped: Mask, masks: Mask) -> int:
+        """Mark which rows are of use and which of them in time; gives how many are not. Sightings in time are vouched
+        for."""
         rows, coverage = len(batch), self.coverage
         if self.quiet is None:
             anyhow = ~dropped[batch.record]
             fresh = anyhow & (batch.time_us > before[batch.record])
+            masks[ANYHOW, :rows], masks[FRESH, :rows] = anyhow, fresh
             seen = (batch.seen_time_us > before[batch.seen_record]) & ~dropped[batch.seen_record]
             coverage.see(arrived.sources[batch.seen_record[seen]], batch.seen_time_us[seen])
-            return anyhow, fresh, int(np.count_nonzero(anyhow)) - int(np.count_nonzero(fresh))
-        anyhow, fresh = np.empty(rows, dtype=np.bool_), np.empty(rows, dtype=np.bool_)
+            return int(np.count_nonzero(anyhow)) - int(np.count_nonzero(fresh))
         unseen = np.empty(len(batch.seen_time_us), dtype=np.int32)
-        use, timely, left = self.quiet.runs.kernels.sift(
+        late, left = self.quiet.runs.kernels.sift(
             batch.time_us, batch.record, batch.seen_time_us, batch.seen_record, before, dropped, arrived.sources,
-            coverage.reach_us, coverage.start_us, coverage.end_us, fresh, anyhow, unseen,
+            coverage.reach_us, coverage.start_us, coverage.end_us, masks, unseen,
         )  # fmt: skip
         if left:
             more = unseen[:left]
             coverage.see(arrived.sources[batch.seen_record[more]], batch.seen_time_us[more])
-        return anyhow, fresh, use - timely
+        return int(late)
 
     def _keep(self, batch: Batch, hits: list[Rows], fed: Incoming) -> None:
         """Decide at once what order can't change; the rest waits, and its batch with it."""
@@ -271,16 +273,15 @@ class Lane:
             self.upto.append((upto_us, number))
 
     def _fill_areas(self, hits: Rows, batch: Batch, fed: Incoming) -> None:
-        """The area from the registry, else the record's key, as a word."""
-        areas = self.sources.area_words(self.words)[hits["source"]]
-        unknown = np.flatnonzero(areas == NONE)
-        if len(unknown):
-            keys = fed.keys
-            named = [keys[record] for record in batch.record[hits["row"][unknown]].tolist()]
-            distinct = list(dict.fromkeys(named))
-            ids = dict(zip(distinct, self.words.intern(Spans.of(distinct)).tolist(), strict=True))
-            areas[unknown] = [ids[name] for name in named]
-        hits["area"] = areas
+        """Where the registry has no area it is the record's key."""
+        areas, keys, words = hits["area"].tolist(), fed.keys, self.key_words
+        if NONE not in areas:
+            return
+        records = batch.record[hits["row"]].tolist()
+        named = [keys[record] if area == NONE else None for area, record in zip(areas, records, strict=True)]
+        if new := [name for name in dict.fromkeys(named) if name not in words]:
+            words.update(zip(new, self.words.intern(Spans.of(new)).tolist(), strict=True))
+        hits["area"] = [words[name] if area == NONE else area for area, name in zip(areas, named, strict=True)]
 
     def hits_of(self, rows: Rows, runs: I32 | None) -> list[Hit]:
         """HIT rows as what watches take, in order. `runs`: the place of each among the runs."""
@@ -393,6 +394,7 @@ class Lane:
         for ids in held:
             ids[:] = moved[ids]
         self.sources.forget_area_words()
+        self.key_words.clear()
         self.words_kept = len(self.words)
         if self.quiet is not None:
             self.quiet.renamed()
@@ -459,6 +461,7 @@ class Lane:
         """Of a lane that was fed nothing yet."""
         self.watermark_us = saved.watermark_us
         self.words.restore(*saved.words)
+        self.key_words.clear()
         self.words_kept = len(self.words)
         self.sources.restore(saved.sources)
         self.seen.restore(saved.seen)

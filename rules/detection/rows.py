@@ -18,6 +18,9 @@ NONE = -1
 MOST_KEY_FIELDS = 3
 """Fields of a key that have a place of their own in a row. A rule `by` more has the rest joined in the last."""
 
+FRESH, ANYHOW = range(2)
+"""Of the masks of a batch: rows in time; rows of use to a rule that is decided at once, late or not."""
+
 HIT = np.dtype(
     [
         ("time_us", "i8"),
