@@ -51,6 +51,15 @@ ONE_OF = {
 ALSO_REQUIRED = {"sensor.readings": ("value",)}
 
 
+NO_NUMBERS: F64 = np.empty(0)
+NO_TEXTS: I64 = np.empty(0, dtype=np.int64)
+NO_HEADS: I32 = np.empty(0, dtype=np.int32)
+
+
+def loops() -> Any:
+    return importlib.import_module("models.kernels.scan")
+
+
 class Scanned(NamedTuple):
     """What the scanner took of a list of records.
 
@@ -70,19 +79,36 @@ class Scanned(NamedTuple):
     preset: F64 | None
 
 
-class ScannedColumns(Columns):
-    """Columns of which none is made before it is asked for, with the raw bytes of texts beside them."""
+class Fields(NamedTuple):
+    """What was read, as it was written: numbers and texts of rows and of records, entry by entry as `layouts` has them.
 
-    __slots__ = ("_spans",)
+    head of a row: its number among the records; empty where each has one row. A topic without objects has rows only.
+    """
+
+    buffer: U8
+    row_numbers: F64
+    row_texts: I64
+    head_numbers: F64
+    head_texts: I64
+    head: I32
+
+
+class ScannedColumns(Columns):
+    """Columns of which none is made before it is asked for, with what they are made of beside them (`fields`), as long
+    as no row is missing."""
+
+    __slots__ = ("_spans", "fields")
 
     def __init__(
         self,
         build: Callable[[str], Column],
         spans: Callable[[str], Spans | None],
         ready: Mapping[str, Column] | None = None,
+        fields: Fields | None = None,
     ) -> None:
         super().__init__(ready or {}, build)
         self._spans = spans
+        self.fields = fields
 
     def spans_of(self, name: str) -> Spans | None:
         """A text a row as it was sent; None where the field is no text, or personal: its bytes go no further."""
@@ -99,7 +125,7 @@ class ScannedColumns(Columns):
         def spans(name: str) -> Spans | None:
             return None if name in ready else self._spans(name)
 
-        return ScannedColumns(self.__getitem__, spans, {**self, **ready})
+        return ScannedColumns(self.__getitem__, spans, {**self, **ready}, self.fields)
 
 
 class Layout:
@@ -273,7 +299,7 @@ class Scanner:
     def __init__(self, topic: str, metric_units: Mapping[str, str], tokens: Tokens) -> None:
         if topic not in TOPICS:
             raise ValueError(f"{topic} is read by models.decode only")
-        self._kernel = importlib.import_module("models.kernels.scan")
+        self._kernel = loops()
         self._topic = topic
         self._tokens = tokens
         self._head, self._row = layouts(topic, self._kernel)
@@ -326,6 +352,7 @@ class Scanner:
         long = set(seen[head.long()].tolist())
         if flat:
             columns, masks = self._columns(head, None, None)
+            columns.fields = Fields(buffer, head_numbers, head_texts, NO_NUMBERS, NO_TEXTS, NO_HEADS)
             batch = Batch(self._topic, seen_time_us, seen, columns, seen_time_us, seen, masks)
         else:
             numbers, texts, row_marks, row_time_us = rows
@@ -334,6 +361,8 @@ class Scanner:
             preset = np.full(count, np.nan)
             preset[seen] = head.numbers("ptz_preset")
             columns, masks = self._columns(head, row, row_marks[1, :n_rows] if several else None)
+            row_head = row_marks[1, :n_rows] if several else NO_HEADS
+            columns.fields = Fields(buffer, numbers, texts, head_numbers, head_texts, row_head)
             batch = Batch(self._topic, row_time_us[:n_rows], row_marks[0, :n_rows], columns, seen_time_us, seen, masks)
         return Scanned(taken, time_us[0], source, natural, batch, preset), long
 

@@ -43,6 +43,12 @@ class Words:
     def nbytes(self) -> int:
         return self._table.nbytes
 
+    @property
+    def flat(self) -> FlatWords:
+        """The arrays of the compiled back end, for other loops that intern words."""
+        assert isinstance(self._table, FlatWords)
+        return self._table
+
     def intern(self, spans: Spans) -> I32:
         """The id of each piece, -1 for null; a new word gets the next id."""
         return self._table.look_up(spans, True)
@@ -118,7 +124,7 @@ class _Table(Protocol):
 
 
 def _table(compiled: bool) -> _Table:
-    return _Flat() if compiled else _Dict()
+    return FlatWords() if compiled else _Dict()
 
 
 class _Dict:
@@ -167,7 +173,7 @@ class _Dict:
         return b"".join(self.words), np.array([len(word) for word in self.words], dtype="<i4").tobytes()
 
 
-class _Flat:
+class FlatWords:
     """The compiled back end: see `models.kernels.tables.look_up` for how the arrays hang together."""
 
     __slots__ = ("arena", "count", "fill", "lookup", "slots", "words")

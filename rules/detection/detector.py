@@ -28,7 +28,7 @@ from rules.language.model import Bundle
 __all__ = ["Detector", "LaneOutcome", "Late", "Memory", "prepare"]
 
 
-LOOPS = ("models.kernels.tables", "models.kernels.scan", "rules.detection.kernels")
+LOOPS = ("models.kernels.tables", "models.kernels.scan", "rules.detection.kernels", "rules.detection.selecting")
 
 
 def prepare() -> bool:

@@ -14,12 +14,14 @@ import numpy as np
 from numba import njit
 
 from geo.distance import EARTH_RADIUS_M, LOCAL_DEG
-from models.columns import F64, I8, I32, I64, U64, Mask
+from models.columns import F64, I32, I64, Mask
 from models.kernels.bytes import loop
 from rules.detection.rows import (
+    ANYHOW,
     ASKED,
     DWELL,
     EVENT,
+    FRESH,
     GONE,
     HIT,
     HOLD,
@@ -97,55 +99,6 @@ def index_runs(runs: Rows, count: int, table: I32) -> None:
 
 def read_only(kind: Any, dimensions: int = 1) -> Any:
     return numba.types.Array(kind, dimensions, "C", readonly=True)
-
-
-@loop(
-    numba.void(
-        HITS,
-        LONGS,
-        LONGS,
-        numba.boolean[::1],
-        LONGS,
-        numba.int8[::1],
-        read_only(numba.int64),
-        read_only(numba.int32),
-        read_only(numba.float64),
-        read_only(numba.float64),
-        numba.uint64[:, ::1],
-        LONGS,
-        INTS,
-        numba.int64,
-        numba.int64,
-    )
-)
-def fill_hits(
-    hits: Rows,
-    rows: I64,
-    zone: I64,
-    entered: Mask,
-    variant: I64,
-    signal: I8,
-    time_us: I64,
-    record: I32,
-    lon: F64,
-    lat: F64,
-    prints: U64,
-    offsets: I64,
-    sources: I32,
-    rule: int,
-    batch: int,
-) -> None:
-    """Hits of one rule in a batch: all but their keys and areas."""
-    for i in range(len(rows)):
-        row = rows[i]
-        of = record[row]
-        hit = hits[i]
-        hit.time_us, hit.print_a, hit.print_b = time_us[row], prints[of, 0], prints[of, 1]
-        hit.offset, hit.source, hit.lon, hit.lat = offsets[of], sources[of], lon[row], lat[row]
-        hit.ordinal = hit.row = row
-        hit.rule, hit.batch, hit.zone = rule, batch, zone[i]
-        hit.variant, hit.inside, hit.signal = variant[i], entered[i], signal[i]
-        hit.area = hit.k0 = hit.k1 = hit.k2 = NONE
 
 
 @njit(inline="always")
@@ -465,7 +418,7 @@ def admit(
 
 
 @loop(
-    numba.types.UniTuple(numba.int64, 3)(
+    numba.types.UniTuple(numba.int64, 2)(
         read_only(numba.int64),
         read_only(numba.int32),
         read_only(numba.int64),
@@ -476,8 +429,7 @@ def admit(
         LONGS,
         LONGS,
         LONGS,
-        numba.boolean[::1],
-        numba.boolean[::1],
+        numba.boolean[:, ::1],
         INTS,
     )
 )
@@ -492,22 +444,20 @@ def sift(
     reach_us: I64,
     start_us: I64,
     end_us: I64,
-    fresh: Mask,
-    anyhow: Mask,
+    masks: Mask,
     unseen: I32,
-) -> tuple[int, int, int]:
-    """Which rows are of use (`anyhow`) and which of them in time (`fresh`); sightings in time lengthen their spans, but
-    for the `unseen`, which begin one or are before it. Gives how many rows are of use, in time, and how many unseen."""
-    use = timely = left = 0
+) -> tuple[int, int]:
+    """Mark which rows are of use (ANYHOW) and which of them in time (FRESH); sightings in time lengthen their spans,
+    but for the `unseen`, which begin one or are before it. Gives how many rows of use are late, and how many unseen."""
+    late = left = 0
     for row in range(len(time_us)):
         of = record[row]
-        anyhow[row] = not dropped[of]
-        fresh[row] = anyhow[row] and time_us[row] > before[of]
-        use += anyhow[row]
-        timely += fresh[row]
+        masks[ANYHOW, row] = not dropped[of]
+        masks[FRESH, row] = masks[ANYHOW, row] and time_us[row] > before[of]
+        late += masks[ANYHOW, row] and not masks[FRESH, row]
     for i in range(len(seen_time_us)):
         of, at = seen_record[i], seen_time_us[i]
         if not dropped[of] and at > before[of] and sight(sources[of], at, reach_us, start_us, end_us) != 0:
             unseen[left] = i
             left += 1
-    return use, timely, left
+    return late, left

@@ -33,7 +33,7 @@ from rules.detection.event import EventWatch, decided_at_once
 from rules.detection.hold import HoldWatch
 from rules.detection.neighbours import signals
 from rules.detection.quiet import Quiet
-from rules.detection.rows import ASKED, HIT, NONE, RUN, Rows, plain_bytes, taken
+from rules.detection.rows import ANYHOW, ASKED, FRESH, HIT, MENDED, NONE, RUN, Rows, plain_bytes, taken
 from rules.detection.select import Cells, Fed, Selector
 from rules.detection.sources import Sources, SourcesState
 from rules.detection.tracks import Released, Tracks, TracksState, fields_asked
@@ -142,10 +142,14 @@ class Lane:
             topic, atlas, decoder, self.sources, lateness_us=lateness_us, dedupe_us=DEDUPE_FOR_US,
             accept_unregistered=accept_unregistered, compiled=compiled,
         )  # fmt: skip
-        self.selector = Selector(topic, self.rules, self.paths, atlas.index, compiled=compiled)
-        self.watches = [self._watch(rule, number) for number, rule in enumerate(self.rules)]
         self.at_once = [decided_at_once(rule) for rule in self.rules]
         self.mended = [rule.neighbours is not None for rule in self.rules]
+        sees = [
+            MENDED if mended else ANYHOW if once else FRESH
+            for mended, once in zip(self.mended, self.at_once, strict=True)
+        ]
+        self.selector = Selector(topic, self.rules, self.paths, atlas.index, sees, compiled=compiled)
+        self.watches = [self._watch(rule, number) for number, rule in enumerate(self.rules)]
         self.tracks = self._tracks(compiled) if any(self.mended) else None
         self.quiet = Quiet(self) if compiled else None
         self.watermark_us = NEVER_US
@@ -155,6 +159,7 @@ class Lane:
         self.upto: list[tuple[int, int]] = []
         self.next_batch = 0
         self.words_kept = 0
+        self.key_words: dict[bytes | None, int] = {}
         self.timers: list[tuple[int, int, tuple[str, ...], str]] = []
         self.seen = Seen(compiled)
         self.told: list[Detection] = []
@@ -231,19 +236,17 @@ class Lane:
         used, late_rows = np.zeros(len(dropped), dtype=np.bool_), 0
         of_records = Fed(fed.offsets, arrived.prints, arrived.sources)
         for batch in arrived.batches:
-            anyhow, fresh, late = self._in_time(batch, arrived, before, dropped)
-            late_rows += late
+            masks = self.selector.masks(len(batch))
+            late_rows += self._in_time(batch, arrived, before, dropped, masks)
             if not self.rules or not (len(batch) or self.tracks is not None):
                 continue
             if self.tracks is not None:
+                masks[MENDED, : len(batch)] = False
+                fresh = masks[FRESH, : len(batch)]
                 used[batch.record[fresh]] = True
-                self._hold(batch, fresh, arrived.time_us > before, dropped, of_records, fed.keys)
-            nothing = np.zeros(len(batch), dtype=np.bool_)
-            usable = [
-                nothing if mended else anyhow if once else fresh
-                for mended, once in zip(self.mended, self.at_once, strict=True)
-            ]
-            hits = self.selector.hits(batch, self.next_batch, usable, of_records, self.words)
+                self._hold(batch, fresh, (arrived.time_us > before) & ~dropped, of_records, fed.keys)
+            areas = self.sources.area_words(self.words)
+            hits = self.selector.hits(batch, self.next_batch, masks, of_records, self.words, areas)
             if hits:
                 for found in hits:
                     used[batch.record[found["row"]]] = True
@@ -251,14 +254,11 @@ class Lane:
                 self._keep(batch, hits)
         return used, late_rows
 
-    def _hold(
-        self, batch: Batch, fresh: Mask, timely: Mask, dropped: Mask, of: Fed, keys: Sequence[bytes | None]
-    ) -> None:
+    def _hold(self, batch: Batch, fresh: Mask, timely: Mask, of: Fed, keys: Sequence[bytes | None]) -> None:
         """Rows that rules with neighbours look at wait to be mended in order."""
         assert self.tracks is not None
-        records = np.arange(len(of.sources))
-        areas = np.where(of.sources >= 0, self._areas_of(of.sources, records, keys), np.int32(NONE))
-        self.tracks.hold(batch, fresh, timely & ~dropped, of.offsets, of.prints, of.sources, areas)
+        areas = self._areas_of(self.sources.area_words(self.words)[of.sources], np.arange(len(of.sources)), keys)
+        self.tracks.hold(batch, fresh, timely, of.offsets, of.prints, of.sources, areas)
 
     def _mend(self, watermark_us: int) -> None:
         """Find the hits of rules with neighbours among the rows up to the watermark; they are due at once."""
@@ -266,11 +266,14 @@ class Lane:
         released = self.tracks.release(watermark_us)
         if released is None:
             return
-        batch, nothing = released.batch, np.zeros(len(released.batch), dtype=np.bool_)
+        batch = released.batch
+        masks = self.selector.masks(len(batch))
+        masks[: MENDED + 1, : len(batch)] = False
+        masks[MENDED, : len(batch)] = released.real
         of_records = Fed(released.offsets, released.prints, released.sources)
-        usable = [released.real if mended else nothing for mended in self.mended]
-        hits = self.selector.hits(batch, self.next_batch, usable, of_records, self.words)
-        for found in hits:
+        areas = self.sources.area_words(self.words)
+        hits = self.selector.hits(batch, self.next_batch, masks, of_records, self.words, areas)
+        for found in filter(len, hits):
             found["area"] = released.areas[batch.record[found["row"]]]
             found["signal"] = self._signals(found, released)
         if hits:
@@ -282,25 +285,26 @@ class Lane:
         assert asked is not None
         return signals(asked, hits, released, self.tracks.aheads, self.tracks.loops)
 
-    def _in_time(self, batch: Batch, arrived: Arrived, before: I64, dropped: Mask) -> tuple[Mask, Mask, int]:
-        """Which rows are of use, which of them in time, and how many are not; sightings in time are vouched for."""
+    def _in_time(self, batch: Batch, arrived: Arrived, before: I64, dropped: Mask, masks: Mask) -> int:
+        """Mark which rows are of use and which of them in time; gives how many are not. Sightings in time are vouched
+        for."""
         rows, coverage = len(batch), self.coverage
         if self.quiet is None:
             anyhow = ~dropped[batch.record]
             fresh = anyhow & (batch.time_us > before[batch.record])
+            masks[ANYHOW, :rows], masks[FRESH, :rows] = anyhow, fresh
             seen = (batch.seen_time_us > before[batch.seen_record]) & ~dropped[batch.seen_record]
             coverage.see(arrived.sources[batch.seen_record[seen]], batch.seen_time_us[seen])
-            return anyhow, fresh, int(np.count_nonzero(anyhow)) - int(np.count_nonzero(fresh))
-        anyhow, fresh = np.empty(rows, dtype=np.bool_), np.empty(rows, dtype=np.bool_)
+            return int(np.count_nonzero(anyhow)) - int(np.count_nonzero(fresh))
         unseen = np.empty(len(batch.seen_time_us), dtype=np.int32)
-        use, timely, left = self.quiet.runs.kernels.sift(
+        late, left = self.quiet.runs.kernels.sift(
             batch.time_us, batch.record, batch.seen_time_us, batch.seen_record, before, dropped, arrived.sources,
-            coverage.reach_us, coverage.start_us, coverage.end_us, fresh, anyhow, unseen,
+            coverage.reach_us, coverage.start_us, coverage.end_us, masks, unseen,
         )  # fmt: skip
         if left:
             more = unseen[:left]
             coverage.see(arrived.sources[batch.seen_record[more]], batch.seen_time_us[more])
-        return anyhow, fresh, use - timely
+        return int(late)
 
     def _keep(self, batch: Batch, hits: list[Rows]) -> None:
         """Decide at once what order can't change; the rest waits, and its batch with it."""
@@ -324,18 +328,18 @@ class Lane:
             self.upto.append((upto_us, number))
 
     def _fill_areas(self, hits: Rows, batch: Batch, keys: Sequence[bytes | None]) -> None:
-        hits["area"] = self._areas_of(hits["source"], batch.record[hits["row"]], keys)
+        if NONE in hits["area"].tolist():
+            hits["area"] = self._areas_of(hits["area"], batch.record[hits["row"]], keys)
 
-    def _areas_of(self, sources: I32, records: I32 | I64, keys: Sequence[bytes | None]) -> I32:
-        """The area from the registry, else the record's key, as a word."""
-        areas = self.sources.area_words(self.words)[sources]
-        unknown = np.flatnonzero(areas == NONE)
-        if len(unknown):
-            named = [keys[record] for record in records[unknown].tolist()]
-            distinct = list(dict.fromkeys(named))
-            ids = dict(zip(distinct, self.words.intern(Spans.of(distinct)).tolist(), strict=True))
-            areas[unknown] = [ids[name] for name in named]
-        return areas
+    def _areas_of(self, areas: I32, records: I32 | I64, keys: Sequence[bytes | None]) -> I32:
+        """Where the registry has no area it is the record's key, as a word."""
+        words, found = self.key_words, areas.tolist()
+        named = [keys[record] if area == NONE else None for area, record in zip(found, records.tolist(), strict=True)]
+        if new := [name for name in dict.fromkeys(named) if name not in words]:
+            words.update(zip(new, self.words.intern(Spans.of(new)).tolist(), strict=True))
+        return np.array(
+            [words[name] if area == NONE else area for area, name in zip(found, named, strict=True)], dtype=np.int32
+        )
 
     def hits_of(self, rows: Rows, runs: I32 | None) -> list[Hit]:
         """HIT rows as what watches take, in order. `runs`: the place of each among the runs."""
@@ -456,6 +460,7 @@ class Lane:
         for ids in held:
             ids[:] = moved[ids]
         self.sources.forget_area_words()
+        self.key_words.clear()
         self.words_kept = len(self.words)
         if self.tracks is not None:
             self.tracks.words_moved()
@@ -527,6 +532,7 @@ class Lane:
         """Of a lane that was fed nothing yet."""
         self.watermark_us = saved.watermark_us
         self.words.restore(*saved.words)
+        self.key_words.clear()
         self.words_kept = len(self.words)
         self.sources.restore(saved.sources)
         self.seen.restore(saved.seen)

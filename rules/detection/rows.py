@@ -20,6 +20,10 @@ MOST_BOXES, IN_VIEW, USUAL, ASKED = 3, 3, 4, 5
 MOST_KEY_FIELDS = 3
 """Fields of a key that have a place of their own in a row. A rule `by` more has the rest joined in the last."""
 
+FRESH, ANYHOW, MENDED = range(3)
+"""Of the masks of a batch: rows in time; rows of use to a rule that is decided at once, late or not; rows of mended
+tracks. A rule looks at one of them."""
+
 HIT = np.dtype(
     [
         ("time_us", "i8"),
