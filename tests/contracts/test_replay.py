@@ -32,10 +32,10 @@ class Heard(Replay):
         super().__init__(*given, **more)
         self.heard: list[tuple[str, bytes]] = []
 
-    def _feed_desk(self, topic: str, records: list[Fed]) -> Any:
+    def _feed_desk(self, topic: str, records: list[Fed], **more: Any) -> Any:
         if topic in ("dispatch.feedback", "commands"):
             self.heard += [(topic, record.value or b"") for record in records]
-        return super()._feed_desk(topic, records)
+        return super()._feed_desk(topic, records, **more)
 
 
 def delayed(lines: list[RecordedLine]) -> list[RecordedLine]:
