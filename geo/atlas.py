@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from geo.crs import to_wgs84
 from geo.index import ZoneIndex
@@ -74,7 +75,7 @@ class Atlas:
         cls, zones: Sequence[Zone], registry: Registry | None = None, margin_km: float | None = DEFAULT_MARGIN_KM
     ) -> Atlas:
         """`margin_km` None, or no zones at all: no bounds."""
-        bounds = bounds_of(zones, margin_km) if zones and margin_km is not None else None
+        bounds = bounds_of([z.geometry for z in zones], margin_km) if zones and margin_km is not None else None
         return cls(tuple(zones), ZoneIndex(zones), registry, bounds)
 
     def place(self, decoded: Decoded, keys: Sequence[bytes | None], accept_unregistered: bool) -> Placed:
@@ -126,9 +127,9 @@ class Atlas:
         return Texts.encode(names)
 
 
-def bounds_of(zones: Sequence[Zone], margin_km: float) -> Bounds:
-    """The box around all zones, wider by the margin on every side."""
-    west, south, east, north = shapely.total_bounds([zone.geometry for zone in zones]).tolist()
+def bounds_of(shapes: Sequence[BaseGeometry], margin_km: float) -> Bounds:
+    """The box around all shapes, wider by the margin on every side."""
+    west, south, east, north = shapely.total_bounds(shapes).tolist()
     margin = margin_km / KM_PER_DEGREE
     sideways = margin / max(0.05, cos(radians(max(abs(south), abs(north)))))
     return Bounds(west - sideways, south - margin, east + sideways, north + margin)

@@ -18,23 +18,6 @@ from models.problems import Place, Problem, in_order
 
 DEFAULT_CAPACITY = 1  # orders a unit carries out at once, where its entry does not say
 
-REGISTRY_PROBLEMS: dict[str, str] = {
-    "G001": "the file is not JSON in UTF-8",
-    "G002": "the file is not a GeoJSON FeatureCollection",
-    "G003": "a member of `features` is not a feature",
-    "G004": "an entry has no id, or one that cannot be used",
-    "G005": "the file is none of devices.geojson, segments.geojson, units.geojson",
-    "G006": "two entries have the same id",
-    "G007": "the geometry is not what the file needs: points for devices and units, lines for segments",
-    "G008": "coordinates are outside ±180, ±90 degrees, or look like lat, lon",
-    "G009": "a property that must be there is missing",
-    "G010": "a property has the wrong type or is out of range",
-    "G011": "a segment's downstream names no segment",
-    "G012": "an area is not among the area/* zones",
-    "G013": "an entry lies outside its area",
-    "G014": "a unit has no department, so nothing can be dispatched to it",
-    "G015": "the file names a system of coordinates other than WGS-84",
-}
 CODES = Codes(not_json="G001", not_a_collection="G002", not_a_feature="G003", no_id="G004", wrong_crs="G015")
 
 

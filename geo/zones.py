@@ -17,26 +17,6 @@ from geo.geojson import Codes, Feature, as_text, read_features, usable_id
 from models.detections import Text
 from models.problems import Problem, in_order
 
-ZONE_PROBLEMS: dict[str, str] = {
-    "Z001": "the file is not JSON in UTF-8",
-    "Z002": "the file is not a GeoJSON FeatureCollection",
-    "Z003": "a member of `features` is not a feature",
-    "Z004": "a zone has no id, or one that a rule could not write",
-    "Z005": "two zones have the same kind and id",
-    "Z006": "a zone has no kind",
-    "Z007": "a zone's geometry is neither a Polygon nor a MultiPolygon",
-    "Z008": "coordinates are not arrays of lon, lat",
-    "Z009": "a ring is not closed",
-    "Z010": "coordinates are outside ±180, ±90 degrees",
-    "Z011": "coordinates look like lat, lon instead of lon, lat",
-    "Z012": "a geometry is empty",
-    "Z013": "a geometry crosses or touches itself in a way that leaves its inside undefined",
-    "Z014": "a geometry has no area",
-    "Z015": "a hole lies outside its shell",
-    "Z016": "a property has the wrong type",
-    "Z017": "a zone's area is not among the area/* zones",
-    "Z018": "the file names a system of coordinates other than WGS-84",
-}
 CODES = Codes(not_json="Z001", not_a_collection="Z002", not_a_feature="Z003", no_id="Z004", wrong_crs="Z018")
 AREA_KIND = "area"
 LEAST_AREA_DEG2 = 1e-13  # a square of 3 cm

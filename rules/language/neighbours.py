@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, TypeVar
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from models.streams import Stream
 from models.times import SECOND_US
@@ -16,14 +17,13 @@ from rules.language.source import ListNode, MapNode
 
 TOPIC = "camera.tracks"
 KIND = "dwell"
+BOXES = ("none", "some")
 ABEAM_M = 2.0  # to each side: half a lane, and half of the next
 AT_LEAST = 0.5  # more often so than not
 MOST_M = 100.0  # what is further off says nothing of who queues
 MOST_BOXES = 3  # each looks at every pair of objects of a frame
 
 Condition = Box | InView | UsualStop
-Read = tuple[Clause, Condition]
-T = TypeVar("T")
 
 
 def read_neighbours(
@@ -35,10 +35,12 @@ def read_neighbours(
     check_fits(rule, primitive, stream)
     check_some(rule)
     known = names if names is not None and names.stream == TOPIC else None
-    items = [(item, read_condition(item, known, variants)) for item in rule.clauses("neighbours", NEIGHBOUR)]
-    read = [(item, condition) for item, condition in items if condition is not None]
-    in_view, usual_stop = only_one(read, InView, "in_view"), only_one(read, UsualStop, "usual_stop")
-    return Neighbours(few_boxes(read), in_view, usual_stop)
+    read = [read_condition(item, kind, known, variants) for item, kind in items_of(rule)]
+    return Neighbours(
+        tuple(condition for condition in read if isinstance(condition, Box)),
+        next((condition for condition in read if isinstance(condition, InView)), None),
+        next((condition for condition in read if isinstance(condition, UsualStop)), None),
+    )
 
 
 def kinds(neighbours: Neighbours) -> list[str]:
@@ -67,47 +69,49 @@ def check_some(rule: Clause) -> None:
         here.problem("E315", "`neighbours` is empty: it asks nothing", "give it a condition, or leave it out")
 
 
-def few_boxes(read: Sequence[Read]) -> tuple[Box, ...]:
-    boxes = [(item, condition) for item, condition in read if isinstance(condition, Box)]
-    for number, (item, _) in enumerate(boxes[MOST_BOXES:], MOST_BOXES + 1):
-        message = f"this is box number {number}, and a rule has at most {MOST_BOXES}"
-        item.here.problem("E314", message, 'two questions about the same ground are one with "or"')
-    return tuple(box for _, box in boxes[:MOST_BOXES])
-
-
-def only_one(read: Sequence[Read], kind: type[T], key: str) -> T | None:
-    found = [(item, condition) for item, condition in read if isinstance(condition, kind)]
-    for item, _ in found[1:]:
-        item.here.problem("E314", f"a second {key}, and a rule has one", "keep the one that asks for more")
-    return found[0][1] if found else None
+def items_of(rule: Clause) -> Iterator[tuple[Clause, str]]:
+    """Each item and its kind; those beyond what a rule may have are reported and not read."""
+    seen: Counter[str] = Counter()
+    for item in rule.clauses("neighbours", NEIGHBOUR):
+        kind = kind_of(item)
+        if kind is None:
+            continue
+        box = kind in BOXES
+        seen["box" if box else kind] += 1
+        if box and seen["box"] > MOST_BOXES:
+            message = f"this is box number {seen['box']}, and a rule has at most {MOST_BOXES}"
+            item.here.problem("E314", message, 'two questions about the same ground are one with "or"')
+        elif not box and seen[kind] > 1:
+            item.here.problem("E314", f"one more {kind}, and a rule has one", "keep the one that asks for more")
+        else:
+            yield item, kind
 
 
 # -- one condition -----------------------------------------------------------------------------------------------------
 
 
-def read_condition(item: Clause, names: Names | None, variants: Sequence[Variant]) -> Condition | None:
-    """None where it cannot be told which of them it is; that is reported."""
-    if not holds_one(item):
-        return None
-    if item.has("in_view"):
-        return read_in_view(item)
-    if item.has("usual_stop"):
-        return read_usual_stop(item, variants)
-    return read_box(item, "none" if item.has("none") else "some", names)
-
-
-def holds_one(item: Clause) -> bool:
-    """Whether the item has exactly one of the keys; one it cannot have was reported by itself."""
+def kind_of(item: Clause) -> str | None:
+    """The one of the four that the item has. A key it cannot have was reported by itself."""
     written = [key for key in item.entries if key in NEIGHBOUR.known]
-    if len(written) == len(item.entries) == 1:
-        return True
-    if len(written) > 1:
+    if len(written) == 1:
+        return written[0]
+    if written:
         message = f"exactly one condition belongs in an item; here are: {', '.join(written)}"
         item.here.problem("E125", message, "make each an item of its own")
     elif not item.entries and isinstance(item.here.node, MapNode):
         message = "exactly one condition belongs in an item; this one is empty"
         item.here.problem("E125", message, f"give it {either(NEIGHBOUR.known)}")
-    return False
+    return None
+
+
+def read_condition(item: Clause, kind: str, names: Names | None, variants: Sequence[Variant]) -> Condition:
+    match kind:
+        case "none" | "some":
+            return read_box(item, kind, names)
+        case "in_view":
+            return read_in_view(item)
+        case _:
+            return read_usual_stop(item, variants)
 
 
 def read_box(item: Clause, kind: Literal["none", "some"], names: Names | None) -> Box:

@@ -30,6 +30,7 @@ COMMANDS = {
     "zones": "区域工具 / Check zone files",
     "registry": "登记表工具 / Check the registry of devices, segments and units",
     "contracts": "对外契约工具 / The published contracts: write and check them",
+    "feeds": "数据源工具 / Check whether feeds are in the coordinates they declare",
     "tables": "数据表工具 / Check the tables: types, deadlines, calendars, responsibilities",
     "worker": "检测与处置工作进程 / Run the Detectors and the Desk against Kafka; prints `ready` and its partitions",
     "crews": "模拟处置队伍 / Simulated field units that answer the orders",

@@ -10,7 +10,8 @@ import pytest
 from shapely.geometry import LineString, Point
 
 from geo.check import check_registry, check_zones, load_registry, load_zones
-from geo.registry import REGISTRY_PROBLEMS, read_registry
+from geo.codes import REGISTRY_PROBLEMS
+from geo.registry import read_registry
 from geo.zones import Zone
 from models.problems import Problem
 from tests.geo.shapes import LAT, LON, collection, feature, square, zone

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from shapely.geometry import MultiPolygon, Polygon
 
-from geo.zones import ZONE_PROBLEMS, read_zones
+from geo.codes import ZONE_PROBLEMS
+from geo.zones import read_zones
 from models.problems import Problem
 from tests.geo.shapes import LAT, LON, collection, feature, polygon, square
 

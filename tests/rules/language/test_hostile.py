@@ -60,8 +60,9 @@ def where(text: str) -> str:
         HEAD + rule_text(detect='{dwell: {for: "' + "9" * 100_000 + 's"}}'),
         HEAD + rule_text(detect="{dwell: {for: 1e9s}}"),
         HEAD + rule_text(exempt='[{where: "true", reason: x, until: "9999-12-31"}]'),
+        HEAD + rule_text(detect="{dwell: {for: 2m}}", neighbours="[" + "{}, " * 150_000 + "]"),
     ],
-    ids=range(36),
+    ids=range(37),
 )
 def test_it_is_refused_soon(text: str) -> None:
     begun = time.process_time()

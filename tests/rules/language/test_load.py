@@ -11,8 +11,21 @@ import pytest
 
 from models.detections import Text
 from models.times import HOUR_US, MINUTE_US, SECOND_US, instant_us
+from rules.language.detect import ALWAYS
 from rules.language.load import Context, SourceFile, load_rules, read_sources
-from rules.language.model import Close, DispatchClause, Dwell, Escalation, Event, Hold, Merge, Stage, ZoneSelector
+from rules.language.model import (
+    Box,
+    Close,
+    DispatchClause,
+    Dwell,
+    Escalation,
+    Event,
+    Hold,
+    Merge,
+    Neighbours,
+    Stage,
+    ZoneSelector,
+)
 from rules.language.zones import selected, zone_matches
 from tests.rules.language.world import CONTEXT, HEAD, HERE, codes, load, loaded, one_rule, rule_text
 from tests.support import batch_of
@@ -49,6 +62,8 @@ def test_illegal_parking_becomes_a_rule_with_its_school_gate_variant() -> None:
     assert (rule.owner, rule.status, rule.type, rule.severity) == ("urban-management", "active", "0505", "minor")
     assert rule.zones == ZoneSelector(("no-parking/*",), ("permit/*",), 1.0)
     assert rule.by == ("sensor_id", "track_id", "zone")
+    queue = Box("none", one_rule(where="macros.standing").where or ALWAYS, 12.0, 0.0, 2.0, 0.5)
+    assert rule.neighbours == Neighbours((queue,), None, None)
     dwell = Dwell(2 * MINUTE_US, 3.0, 20 * SECOND_US, 5)
     school, base = rule.variants
     assert base is rule.base

@@ -226,6 +226,16 @@ def test_a_rule_has_so_many_conditions(items: list[str], too_many: list[str]) ->
     assert found_in(*items) == [("E314", (place,)) for place in too_many]
 
 
+def test_what_is_beyond_the_limit_is_not_read() -> None:
+    """A file of two megabytes would have its expressions checked for seconds, to be refused in the end."""
+    wrong = "{none: {where: nothing > 1, ahead: 0m}}"
+    assert found_in(wrong, BOX, BOX, wrong) == [
+        ("E202", ("neighbours #1", "none", "where")),
+        ("E312", ("neighbours #1", "none", "ahead")),
+        ("E314", ("neighbours #4",)),
+    ]
+
+
 def test_it_needs_a_dwell_on_camera_tracks() -> None:
     assert found_in(BOX, detect="{event: {}}") == [("E311", ("neighbours",))]
     readings = {"from_": "[sensor.readings]", "by": "[device_id]"}
@@ -253,6 +263,13 @@ def test_a_wait_is_longer_than_the_dwell_of_every_override() -> None:
     assert problem.code == "W404"
     assert "under override #2" in problem.message
     assert rule_of(STOP, **more, overrides=f"[{longer}]").neighbours == Neighbours((), None, UsualStop(6 * MINUTE_US))
+
+
+def test_a_key_too_many_hides_no_mistake_beside_it() -> None:
+    assert found_in(f"{{in_view: {{ahead: 0m}}, unless: {SLOW}}}") == [
+        ("E312", ("neighbours #1", "in_view", "ahead")),
+        ("E111", ("neighbours #1",)),
+    ]
 
 
 def test_a_misspelt_key_behind_an_expression_is_not_taken_for_a_part_of_it() -> None:
