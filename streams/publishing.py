@@ -11,7 +11,8 @@ from models.columns import RawRecord
 from models.dead_letters import Vault, dead_letter, late_record
 from models.detections import Detection
 from models.incidents import Incident
-from models.observations import DecodeFailure
+from models.observations import DeadReason, DecodeFailure
+from models.streams import DESK_TOPICS
 from rules.detection.detector import LaneOutcome, Late
 from rules.incidents.desk import Output
 
@@ -61,6 +62,16 @@ def detection_messages(detections: Iterable[Detection], centre: str, partition: 
         )
         for d in detections
     ]
+
+
+def stray(record: int, topic: str, key: bytes | None, partition: int) -> DecodeFailure:
+    """A record of an input topic on a partition where nobody reads what it is about."""
+    if topic in DESK_TOPICS:
+        detail = f"expected partition {CENTRE_PARTITION}, found {partition}"
+    else:
+        found = "no key" if key is None else "a key of another partition"
+        detail = f"expected a key that murmur2 puts on partition {partition}, found {found}"
+    return DecodeFailure(record, "route", DeadReason.WRONG_PARTITION, "$", detail)
 
 
 def dead_messages(

@@ -16,7 +16,7 @@ from models.incidents import Incident
 from models.streams import DESK_TOPICS, DETECTOR_TOPICS
 from rules.crews import Crews
 from rules.detection.detector import Detector
-from rules.incidents.desk import DeskOutcome
+from rules.incidents.desk import BINS, DeskOutcome
 from streams.city import City
 from streams.publishing import (
     CENTRE_PARTITION,
@@ -25,6 +25,7 @@ from streams.publishing import (
     desk_messages,
     detection_messages,
     lane_messages,
+    stray,
 )
 from streams.recording import RecordedLine
 from streams.topics import partition_for
@@ -49,16 +50,19 @@ class Summary:
 
     records: int = 0
     bins: Counter[str] = field(default_factory=Counter)
+    noted: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
     published: Counter[str] = field(default_factory=Counter)
     newest: dict[str, Incident] = field(default_factory=dict)
 
     def data(self) -> dict[str, object]:
-        """As JSON: records in, bins, incidents by newest state, how many found no department."""
+        """As JSON: records in, the one bin of each, what the Desk counted besides, incidents by newest state, how many
+        found no department."""
         states = Counter(str(i.state) for i in self.newest.values())
         return {
             "observations": self.records,
             "bins": dict(sorted(self.bins.items())),
+            "noted": dict(sorted(self.noted.items())),
             "not_read": dict(sorted(self.unread.items())),
             "published": dict(sorted(self.published.items())),
             "incidents": len(self.newest),
@@ -77,6 +81,7 @@ class Replay:
         self.offsets: dict[tuple[str, int], int] = defaultdict(int)
         self.summary = Summary()
         self.waiting: dict[tuple[str, int], list[Fed]] = {}
+        self.astray: dict[tuple[str, int], list[Fed]] = {}
         self.clock_ms: int | None = None
         self.ticked_ms = 0
 
@@ -127,29 +132,49 @@ class Replay:
         """Put a line where its slice is gathered, on the partition a producer would choose."""
         assert line.topic is not None
         self.summary.records += 1
-        if line.topic in DETECTOR_TOPICS:
-            chosen = line.partition
-            partition = chosen if chosen is not None else partition_for(line.key or b"", self.partitions)
-        elif line.topic in DESK_TOPICS:
-            partition = CENTRE_PARTITION
-        else:
+        if line.topic not in DETECTOR_TOPICS and line.topic not in DESK_TOPICS:
             self.summary.unread[line.topic] += 1
             return
+        home = self._home(line)
+        partition = self._partition(line, home)
         place = (line.topic, partition)
         record = Fed(self.offsets[place], line.timestamp_ms, line.key, line.value, line.headers)
         self.offsets[place] += 1
-        self.waiting.setdefault(place, []).append(record)
+        waiting = self.waiting if partition == home else self.astray
+        waiting.setdefault(place, []).append(record)
+
+    def _home(self, line: RecordedLine) -> int | None:
+        """The partition where a record of a topic and key is read."""
+        if line.topic in DESK_TOPICS:
+            return CENTRE_PARTITION
+        return None if line.key is None else partition_for(line.key, self.partitions)
+
+    def _partition(self, line: RecordedLine, home: int | None) -> int:
+        """Where it was sent; of a recording of more partitions than there are here, where it would be."""
+        if line.partition is None or line.partition >= self.partitions:
+            return home or 0
+        return line.partition
 
     def _flush(self) -> list[Message]:
         """Feed what the slice gathered: Detectors first, then what the Desk reads itself."""
         waiting, self.waiting = self.waiting, {}
-        messages: list[Message] = []
+        messages = self._let_go()
         for (topic, partition), records in sorted(waiting.items()):
             if topic in DETECTOR_TOPICS:
                 messages += self._detect(topic, partition, records)
         for (topic, _), records in sorted(waiting.items()):
             if topic not in DETECTOR_TOPICS:
-                messages += self._feed_desk(topic, records)
+                messages += self._feed_desk(topic, records, recorded=True)
+        return messages
+
+    def _let_go(self) -> list[Message]:
+        """The dead letters of what stood on another partition than its own."""
+        astray, self.astray = self.astray, {}
+        messages: list[Message] = []
+        for (topic, partition), records in sorted(astray.items()):
+            strays = [stray(number, topic, record.key, partition) for number, record in enumerate(records)]
+            messages += dead_messages(strays, records, topic, partition, self.city.letters)
+            self.summary.bins["dead"] += len(strays)
         return messages
 
     def _detect(self, topic: str, partition: int, records: list[Fed]) -> list[Message]:
@@ -177,10 +202,12 @@ class Replay:
             self.offsets[place] += 1
         return self._feed_desk(topic, records) if records else []
 
-    def _feed_desk(self, topic: str, records: list[Fed]) -> list[Message]:
+    def _feed_desk(self, topic: str, records: list[Fed], *, recorded: bool = False) -> list[Message]:
+        """`recorded`: they are lines of the recording, and not what was made of them."""
         outcome = self.desk.feed(topic, records)
-        if topic not in ("detections", "dispatch.feedback", "commands"):
-            self.summary.bins.update({name: n for name, n in outcome.counts.items() if n})
+        if recorded:
+            self.summary.bins.update({name: outcome.counts.get(name, 0) for name in BINS})
+        self.summary.noted.update({name: n for name, n in outcome.counts.items() if name not in BINS})
         letters = self.city.letters
         return self._desk(outcome) + dead_messages(outcome.failures, records, topic, CENTRE_PARTITION, letters)
 

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from models.observations import DeadReason, DecodeFailure
 from models.streams import DESK_TOPICS, DETECTOR_TOPICS
 from models.ticks import tick_us
 from models.times import SECOND_US
@@ -29,7 +28,7 @@ from streams.city import City
 from streams.clock import Clock
 from streams.journal import Journal
 from streams.publisher import Publisher
-from streams.publishing import CENTRE_PARTITION, dead_messages, desk_messages
+from streams.publishing import CENTRE_PARTITION, dead_messages, desk_messages, stray
 from streams.settings import Settings
 from streams.store import Store
 from streams.topics import full_name
@@ -184,11 +183,7 @@ class DeskAgent:
 
     async def _astray(self, topic: str, chunk: Chunk) -> None:
         """Everything for this command centre belongs on its partition; clock records may stand on any."""
-        strays = [
-            DecodeFailure(n, "route", DeadReason.WRONG_PARTITION, "$", f"expected partition {CENTRE_PARTITION}")
-            for n, r in enumerate(chunk.records)
-            if tick_us(r) is None
-        ]
+        strays = [stray(n, topic, r.key, chunk.partition) for n, r in enumerate(chunk.records) if tick_us(r) is None]
         await self.publisher.send(dead_messages(strays, chunk.records, topic, chunk.partition, self.city.letters))
         self.counts["dead"] += len(strays)
         self.flow.stored(chunk.tp, chunk.next_offset)

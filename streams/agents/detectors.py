@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from models.observations import DeadReason, DecodeFailure
+from models.observations import DecodeFailure
 from models.streams import DETECTOR_TOPICS
 from models.ticks import tick_us
 from rules.detection.detector import Detector, LaneOutcome
@@ -26,6 +26,7 @@ from streams.publishing import (
     detection_messages,
     detector_source,
     lane_messages,
+    stray,
 )
 from streams.settings import Settings
 from streams.store import Store
@@ -94,7 +95,7 @@ class DetectorAgent:
         async with held.lock:
             records = all_records = Records.of(chunk.records)
             ticks = clock_records(records)
-            strays = self._strays(held, records, ticks, chunk.partition)
+            strays = self._strays(held, topic, records, ticks, chunk.partition)
             if self.settings.clock == "stream":
                 records = arrivals(records, ticks, held.ticks_us.get(topic, 0))
                 away = [stray.record for stray in strays]
@@ -125,19 +126,18 @@ class DetectorAgent:
         counts["detections"] += len(outcome.detections)
         counts["raised"] += sum(d.kind == "raised" for d in outcome.detections)
 
-    def _strays(self, held: Held, records: Records, ticks: Ticks, partition: int) -> list[DecodeFailure]:
+    def _strays(self, held: Held, topic: str, records: Records, ticks: Ticks, partition: int) -> list[DecodeFailure]:
         """Records whose key belongs to another partition: no state of theirs is here, so they are dead letters."""
         if held.good_keys.issuperset(records.keys):
             return []
         new = set(records.keys) - held.good_keys
         held.good_keys |= {k for k in new if k is not None and partition_for(k, self.settings.partitions) == partition}
-        bad, strays = new - held.good_keys, []
-        for number, key in enumerate(records.keys):
-            if key in bad and number not in ticks:
-                found = "no key" if key is None else "a key of another partition"
-                detail = f"expected a key that murmur2 puts on partition {partition}, found {found}"
-                strays.append(DecodeFailure(number, "route", DeadReason.WRONG_PARTITION, "$", detail))
-        return strays
+        bad = new - held.good_keys
+        return [
+            stray(number, topic, key, partition)
+            for number, key in enumerate(records.keys)
+            if key in bad and number not in ticks
+        ]
 
     # clocks
 
