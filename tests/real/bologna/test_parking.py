@@ -7,7 +7,8 @@ import gzip
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +78,15 @@ class City:
     def score(self, recording: Path, dwell_s: int, rule: str = "illegal-parking") -> dict[str, int]:
         scorer, truth = self.tools / "score_parking.py", self.data / "truth.json"
         said = run(scorer, self.replayed(recording), truth, "--rule", rule, "--dwell", str(dwell_s))
-        return json.loads(said)  # type: ignore[no-any-return]
+        return json.loads(said)
 
     def incidents(self, recording: Path) -> list[dict[str, Any]]:
         return [json.loads(line)["value"] for line in self.replayed(recording).read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
-def city(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
-    yield City(shared_dir, tmp_path_factory.mktemp("bologna"))
+def city(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> City:
+    return City(shared_dir, tmp_path_factory.mktemp("bologna"))
 
 
 @pytest.mark.slow
@@ -162,8 +163,6 @@ def near(blocker: dict[str, Any], place: dict[str, Any]) -> bool:
 
 
 def to_ms(stamp: str) -> float:
-    from datetime import datetime
-
     return datetime.fromisoformat(stamp).timestamp() * 1000
 
 
