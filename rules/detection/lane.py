@@ -179,16 +179,16 @@ class Lane:
             dropped = arrived.failed | doubled
         used, late_rows = self._sift(fed, arrived, before, dropped)
         self._settle(watermark_us)
-        late = np.flatnonzero(arrived.time_us <= before)
-        too_late = [
-            Late(fed.place[i], int(before[i] + self.lateness_us - arrived.time_us[i]))
-            for i in late.tolist()
-            if not dropped[i] and not used[i]
-        ]
+        too_late = [] if arrived.late == 0 and not fed.ticks else self._too_late(fed, arrived, before, dropped | used)
         dead = [f._replace(record=fed.place[f.record]) for f in sorted(arrived.failures, key=lambda f: f.record)]
         count, doubles = int(np.count_nonzero(used)), int(np.count_nonzero(doubled))
         filtered = len(fed.values) - len(dead) - doubles - len(too_late) - count
         return LaneOutcome(self._told(), dead, too_late, count, filtered, doubles, late_rows, arrived.unknown_fields)
+
+    def _too_late(self, fed: Incoming, arrived: Arrived, before: I64, otherwise: Mask) -> list[Late]:
+        behind_us = before + self.lateness_us - arrived.time_us
+        late = np.flatnonzero((arrived.time_us <= before) & ~otherwise)
+        return [Late(fed.place[i], int(behind_us[i])) for i in late.tolist()]
 
     def advance(self, to_us: int) -> list[Detection]:
         """The clock says `to_us`: a silent lane's watermark follows it, less the lateness."""
