@@ -35,14 +35,15 @@ from rules.detection.rows import (
     Rows,
 )
 
+LATEST_US = 1 << 62  # as `rules.detection.waiting` has it
 HITS = numba.from_dtype(HIT)[::1]
 RUNS = numba.from_dtype(RUN)[::1]
 LIMIT_TABLE = numba.from_dtype(LIMITS)[:, ::1]
 INTS, LONGS = numba.int32[::1], numba.int64[::1]
 
-RUNS_USED, WAITING, DUE, DEFERRED, FOLLOWED, RESTING = range(6)
+RUNS_USED, WAITING, DUE, DEFERRED, FOLLOWED, RESTING, EARLIEST = range(7)
 """Places of the book: how many runs are in use, hits still waiting, decided, left to the watches, followed quietly;
-runs that rest."""
+runs that rest; the earliest time that still waits."""
 
 OPENS = 1
 
@@ -174,15 +175,17 @@ def decide(
     conditions that went on. There is room for all: runs for as many as wait, the table at most half full.
     """
     count = left = 0
+    earliest_us = LATEST_US
     for i in range(book[WAITING]):
         if waiting[i].time_us <= watermark_us:
             due[count] = waiting[i]
             count += 1
         else:
+            earliest_us = min(earliest_us, waiting[i].time_us)
             if left != i:
                 waiting[left] = waiting[i]
             left += 1
-    book[WAITING], book[DUE] = left, count
+    book[WAITING], book[DUE], book[EARLIEST] = left, count, earliest_us
     sort(due, count, order, spare)
     used, later, quiet = book[RUNS_USED], 0, 0
     for n in range(count):

@@ -270,7 +270,7 @@ class Lane:
         if upto_us == NEVER_US:
             del self.batches[number]
         else:
-            self.upto.append((upto_us, number))
+            heappush(self.upto, (upto_us, number))
 
     def _fill_areas(self, hits: Rows, batch: Batch, fed: Incoming) -> None:
         """Where the registry has no area it is the record's key."""
@@ -353,14 +353,16 @@ class Lane:
 
     def _let_go(self) -> None:
         """Batches that no waiting hit stands in."""
-        done = [number for upto_us, number in self.upto if upto_us <= self.watermark_us]
-        if done:
-            self.upto = [one for one in self.upto if one[0] > self.watermark_us]
-            if self.quiet is None:
-                for number in done:
-                    del self.batches[number]
-            else:
-                self.quiet.let_go(done)
+        upto, done = self.upto, []
+        while upto and upto[0][0] <= self.watermark_us:
+            done.append(heappop(upto)[1])
+        if not done:
+            return
+        if self.quiet is None:
+            for number in done:
+                del self.batches[number]
+        else:
+            self.quiet.let_go(done)
 
     def _forget(self) -> None:
         self.seen.forget_before(self.watermark_us - DEDUPE_FOR_US)
