@@ -94,8 +94,8 @@ class Fields(NamedTuple):
 
 
 class ScannedColumns(Columns):
-    """Columns of which none is made before it is asked for, with what they are made of beside them (`fields`), as long
-    as no row is missing."""
+    """Columns of which none is made before it is asked for, with what all are made of beside them (`fields`): of a
+    whole batch only, as it was scanned."""
 
     __slots__ = ("_spans", "fields")
 
@@ -104,11 +104,10 @@ class ScannedColumns(Columns):
         build: Callable[[str], Column],
         spans: Callable[[str], Spans | None],
         ready: Mapping[str, Column] | None = None,
-        fields: Fields | None = None,
     ) -> None:
         super().__init__(ready or {}, build)
         self._spans = spans
-        self.fields = fields
+        self.fields: Fields | None = None
 
     def spans_of(self, name: str) -> Spans | None:
         """A text a row as it was sent; None where the field is no text, or personal: its bytes go no further."""
@@ -125,7 +124,7 @@ class ScannedColumns(Columns):
         def spans(name: str) -> Spans | None:
             return None if name in ready else self._spans(name)
 
-        return ScannedColumns(self.__getitem__, spans, {**self, **ready}, self.fields)
+        return ScannedColumns(self.__getitem__, spans, {**self, **ready})
 
 
 class Layout:

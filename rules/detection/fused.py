@@ -17,7 +17,8 @@ from models.streams import STREAMS
 from models.words import Words
 from rules.detection import selecting as loops
 from rules.detection.condition import BASE
-from rules.detection.program import DEEPEST, Places, Unsayable, Writer
+from rules.detection.places import Place, Places
+from rules.detection.program import DEEPEST, Unsayable, Writer
 from rules.detection.rows import HIT, NONE, Rows
 from rules.detection.select import JOIN, LEAST_ROWS, Bound, Fed, Lookup, asked
 from rules.language.expressions import Checked
@@ -55,8 +56,8 @@ class Tables:
         first_variant, first_key = len(self.variants), len(self.keys)
         self.variants += [self._variant(bound, number, at) for at in range(len(rule.variants))]
         for place, name in enumerate(bound.keys):
-            if self.is_plain(name):
-                self.keys.append((*self.places.text(name), place))
+            if (found := self.plain_key(name)) is not None:
+                self.keys.append((*found, place))
         zones = bound.zones
         self.selections.append(
             (
@@ -71,10 +72,12 @@ class Tables:
             )
         )
 
-    def is_plain(self, name: str) -> bool:
-        """Whether the loop can read this field of a key; else it is filled in after."""
+    def plain_key(self, name: str) -> Place | None:
+        """Where the loop can read this field of a key; None where it can't, and it is filled in after."""
         field = None if JOIN in name else STREAMS[self.topic].fields[name]
-        return field is not None and field.kind == "text" and not field.tokenised
+        if field is None or field.kind != "text" or field.tokenised:
+            return None
+        return self.places.text(name)
 
     def _flag_row(self, flags: Mask) -> int:
         row = self.numbered.setdefault(flags.tobytes(), len(self.flags))
@@ -164,11 +167,12 @@ class Fused:
             tables.add(bound)
         self.no_bounds: I64 = np.zeros(len(indexes) + 1, dtype=np.int64)
         self.indexes, self.by_numpy, self.masks = tuple(indexes), tables.by_numpy, tables.masks
-        self.programs, self.widths = tables.writer.done(), tables.places.widths
+        self.programs, self.shape = tables.writer.done(), tables.places.shape
         self.conditions = table(tables.conditions, loops.CONDITION)
         self.rules = len(rules)
         self.left_keys = [
-            [(place, name) for place, name in enumerate(bound.keys) if not tables.is_plain(name)] for bound in rules
+            [(place, name) for place, name in enumerate(bound.keys) if tables.plain_key(name) is None]
+            for bound in rules
         ]
         self.selections = table(tables.selections, loops.SELECTION)
         self.variants, self.keys = table(tables.variants, loops.VARIANT), table(tables.keys, loops.KEY)
@@ -193,10 +197,9 @@ class Fused:
             self._make_scratch(2 * rows)
         for row, mask in self.by_numpy:
             masks[row, :rows] = mask(batch)
-        lon, lat = batch.numbers("lon"), batch.numbers("lat")
         any_holds, wanted = loops.judge(
             self.conditions, self.rules, *self.programs, fields.row_numbers, fields.row_texts, fields.head_numbers,
-            fields.head_texts, self.widths, fields.head, fields.buffer, lon, lat, batch.time_us, masks, self.stack,
+            fields.head_texts, self.shape, fields.head, fields.buffer, batch.time_us, masks, self.stack,
             self.counts, self.places, self.points,
         )  # fmt: skip
         if not any_holds:
@@ -208,9 +211,9 @@ class Fused:
             self.book[loops.HELD] = table.count
             ended = loops.match(
                 self.conditions, self.selections, self.variants, self.keys, masks, self.flags, self.counts,
-                self.places, near, zone, bounds, firsts, batch.time_us, batch.record, lon, lat, fed.prints, fed.offsets,
-                fed.sources, areas, number, fields.row_texts, fields.head_texts, self.widths, fields.head,
-                fields.buffer, table.slots, table.words, table.arena, self.hit_rows, self.ends, self.book,
+                self.places, near, zone, bounds, firsts, batch.time_us, batch.record, fed.prints, fed.offsets,
+                fed.sources, areas, number, fields.row_numbers, fields.row_texts, fields.head_texts, self.shape,
+                fields.head, fields.buffer, table.slots, table.words, table.arena, self.hit_rows, self.ends, self.book,
             )  # fmt: skip
             table.count = int(self.book[loops.HELD])
             if ended == loops.DONE:

@@ -198,16 +198,16 @@ class Lane:
             dropped = arrived.failed | doubled
         used, late_rows = self._sift(fed, arrived, before, dropped)
         self._settle(watermark_us)
-        late = np.flatnonzero(arrived.time_us <= before)
-        too_late = [
-            Late(fed.place[i], int(before[i] + self.lateness_us - arrived.time_us[i]))
-            for i in late.tolist()
-            if not dropped[i] and not used[i]
-        ]
+        too_late = [] if arrived.late == 0 and not fed.ticks else self._too_late(fed, arrived, before, dropped | used)
         dead = [f._replace(record=fed.place[f.record]) for f in sorted(arrived.failures, key=lambda f: f.record)]
         count, doubles = int(np.count_nonzero(used)), int(np.count_nonzero(doubled))
         filtered = len(fed.values) - len(dead) - doubles - len(too_late) - count
         return LaneOutcome(self._told(), dead, too_late, count, filtered, doubles, late_rows, arrived.unknown_fields)
+
+    def _too_late(self, fed: Incoming, arrived: Arrived, before: I64, otherwise: Mask) -> list[Late]:
+        behind_us = before + self.lateness_us - arrived.time_us
+        late = np.flatnonzero((arrived.time_us <= before) & ~otherwise)
+        return [Late(fed.place[i], int(behind_us[i])) for i in late.tolist()]
 
     def advance(self, to_us: int) -> list[Detection]:
         """The clock says `to_us`: a silent lane's watermark follows it, less the lateness."""
@@ -325,7 +325,7 @@ class Lane:
         if upto_us == NEVER_US:
             del self.batches[number]
         else:
-            self.upto.append((upto_us, number))
+            heappush(self.upto, (upto_us, number))
 
     def _fill_areas(self, hits: Rows, batch: Batch, keys: Sequence[bytes | None]) -> None:
         if NONE in hits["area"].tolist():
@@ -413,14 +413,16 @@ class Lane:
 
     def _let_go(self) -> None:
         """Batches that no waiting hit stands in."""
-        done = [number for upto_us, number in self.upto if upto_us <= self.watermark_us]
-        if done:
-            self.upto = [one for one in self.upto if one[0] > self.watermark_us]
-            if self.quiet is None:
-                for number in done:
-                    del self.batches[number]
-            else:
-                self.quiet.let_go(done)
+        upto, done = self.upto, []
+        while upto and upto[0][0] <= self.watermark_us:
+            done.append(heappop(upto)[1])
+        if not done:
+            return
+        if self.quiet is None:
+            for number in done:
+                del self.batches[number]
+        else:
+            self.quiet.let_go(done)
 
     def _forget(self) -> None:
         self.seen.forget_before(self.watermark_us - DEDUPE_FOR_US)

@@ -5,7 +5,7 @@ raising, stages, `still`, `unknown`, clearing. What begins, continues and ends a
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 from models.detections import Detection, DetectionKind, Evidence
@@ -195,8 +195,8 @@ class Watch:
         value, unit = self.measured(condition, at_us)
         self.lane.tell(
             Detection(
-                detection_id=content_id(
-                    "d", rule.id, rule.fingerprint, *condition.key, condition.zone, condition.opened_us
+                detection_id=detection_id(
+                    rule.id, rule.fingerprint, *condition.key, condition.zone, condition.opened_us
                 ),
                 kind=kind,
                 stage=stage,
@@ -222,6 +222,12 @@ class Watch:
                 attributes=condition.attributes,
             )
         )
+
+
+@lru_cache(maxsize=4096)
+def detection_id(*parts: str | int) -> str:
+    """Raised, stage, still, cleared and unknown of one opening share it."""
+    return content_id("d", *parts)
 
 
 def _rounded(degrees: float) -> float | None:
