@@ -4,6 +4,7 @@ says the same, and neighbours are told of as without it."""
 from __future__ import annotations
 
 import json
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -91,11 +92,11 @@ def test_any_change_of_a_good_record(topic: str, shape: int, seeds: list[int], a
     data = b"-" + orjson.dumps(said)
     for seed in seeds:
         rng = Random(seed)
-        data = changed(data, 4096, rng, lambda text, most, rng=rng: flipped(text, rng))
+        data = changed(data, 4096, rng, partial(flipped, rng))
     check(topic, data[1:], arrival_ms=arrival_ms)
 
 
-def flipped(text: bytes, rng: Random) -> bytes:
+def flipped(rng: Random, text: bytes, most: int) -> bytes:
     """One byte of it another, gone or doubled."""
     at = rng.randrange(len(text) + 1)
     return text[:at] + rng.choice([b"", bytes([rng.randrange(256)]), text[at : at + 1] * 2]) + text[at + 1 :]

@@ -40,8 +40,8 @@ class Letter(NamedTuple):
 
 
 def planted() -> list[Case]:
-    """All dead letters to be. By the broker's clock, at which a Desk's record arrives, the recording is long past: there
-    nothing is in the future."""
+    """All dead letters to be. By the broker's clock, at which a Desk's record arrives, the recording is long past:
+    there nothing is in the future."""
     return [c for c in dead_cases() if not (c.reason is DeadReason.TIME_IN_FUTURE and c.topic in DESK_TOPICS)]
 
 
