@@ -23,6 +23,7 @@ from models.detections import Detection
 from models.streams import DETECTOR_TOPICS
 from models.times import format_time
 from rules.detection.lane import Lane, LaneOutcome, LaneState, Late
+from rules.detection.tracks_loop import compiled as mending_loops
 from rules.language.model import Bundle
 
 __all__ = ["Detector", "LaneOutcome", "Late", "Memory", "prepare"]
@@ -34,12 +35,13 @@ LOOPS = ("models.kernels.tables", "models.kernels.scan", "rules.detection.kernel
 def prepare() -> bool:
     """Have the loops of this process compiled before time matters; false where they are not.
 
-    It takes about a second; the first time on a machine, which compiles them, half a minute.
+    It takes about a second; the first time on a machine, which compiles them, a minute.
     """
     if not compiled_wanted():
         return False
     for name in LOOPS:
         import_module(name)
+    mending_loops()
     return warm()
 
 
