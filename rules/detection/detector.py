@@ -120,6 +120,10 @@ class Detector:
         """The clock of these topics says `to_us`; only for a lane that has no records waiting."""
         return [detection for topic in topics for detection in self.lanes[topic].advance(to_us)]
 
+    def next_us(self) -> int | None:
+        """Before this time of the clock `advance` tells nothing unless records come; None: it never does."""
+        return min((at for lane in self.lanes.values() if (at := lane.next_us()) is not None), default=None)
+
     def watermark_us(self, topic: str) -> int:
         return self.lanes[topic].watermark_us
 
