@@ -52,7 +52,7 @@ class Words:
         return self._table.look_up(spans, False)
 
     def text(self, word: int) -> str:
-        return self.bytes(word).decode()
+        return self.bytes(word).decode("utf-8", "replace")  # a key of Kafka may be any bytes
 
     def texts(self, ids: I32) -> list[str | None]:
         """One text for each id, None for -1."""
