@@ -48,7 +48,8 @@ def prepare() -> bool:
 class Memory(NamedTuple):
     """What a Detector's arrays take, how many runs are live, and what it has forgotten so far.
 
-    `expired` runs ended by themselves; `evicted` ones went because there were too many (see `Runs`).
+    `expired` runs ended by themselves; `evicted` ones, and cells of ground, went because there were too many (see `Runs`
+    and `Tracks`).
     """
 
     nbytes: int
@@ -122,6 +123,10 @@ class Detector:
         """The clock of these topics says `to_us`; only for a lane that has no records waiting."""
         return [detection for topic in topics for detection in self.lanes[topic].advance(to_us)]
 
+    def next_us(self) -> int | None:
+        """Before this time of the clock `advance` tells nothing unless records come; None: it never does."""
+        return min((at for lane in self.lanes.values() if (at := lane.next_us()) is not None), default=None)
+
     def watermark_us(self, topic: str) -> int:
         return self.lanes[topic].watermark_us
 
@@ -132,7 +137,8 @@ class Detector:
             sum(lane.nbytes for lane in self.lanes.values()),
             sum(runs.used for runs in quiet),
             sum(runs.expired for runs in quiet),
-            sum(runs.evicted for runs in quiet),
+            sum(runs.evicted for runs in quiet)
+            + sum(lane.tracks.evicted for lane in self.lanes.values() if lane.tracks is not None),
         )
 
     @property

@@ -118,6 +118,13 @@ def test_a_word_in_one_language_only_stops_the_making(folder: Path) -> None:
     assert "no text in both languages for word 'gcj02' of TrackFrame.crs" in ended.stderr
 
 
+def test_a_comma_that_cuts_a_text_short_stops_the_making(folder: Path) -> None:
+    edit(folder / CATALOGUE, "zh: 火星坐标 GCJ-02", "zh: 火星坐标, 即 GCJ-02")
+    ended = run("check", str(folder))
+    assert ended.exit_code == 2
+    assert "more than zh and en for word 'gcj02' of TrackFrame.crs: zh, 即 GCJ-02, en" in ended.stderr
+
+
 def test_a_catalogue_that_is_no_yaml_is_one_line(folder: Path) -> None:
     (folder / CATALOGUE).write_text("topics: {a: [}\n")
     ended = run("check", str(folder))
