@@ -48,8 +48,8 @@ def prepare() -> bool:
 class Memory(NamedTuple):
     """What a Detector's arrays take, how many runs are live, and what it has forgotten so far.
 
-    `expired` runs ended by themselves; `evicted` ones, and cells of ground, went because there were too many (see `Runs`
-    and `Tracks`).
+    `expired` runs ended by themselves; `evicted` ones, and cells of ground, went because there were too many (see
+    `Runs` and `Tracks`).
     """
 
     nbytes: int
