@@ -168,6 +168,8 @@ class Fused:
         self.no_bounds: I64 = np.zeros(len(indexes) + 1, dtype=np.int64)
         self.indexes, self.by_numpy, self.masks = tuple(indexes), tables.by_numpy, tables.masks
         self.programs, self.shape = tables.writer.done(), tables.places.shape
+        slots = tables.places.row.numbers
+        self.row_width, self.position_slots = len(slots), (slots["lon"], slots["lat"], slots["error_m"])
         self.conditions = table(tables.conditions, loops.CONDITION)
         self.rules = len(rules)
         self.left_keys = [
@@ -224,6 +226,12 @@ class Fused:
                 self.hit_rows = np.zeros(2 * len(self.hit_rows), dtype=HIT)
         ends: list[int] = self.ends.tolist()
         return [self.hit_rows[a:b] for a, b in pairwise(ends) if a < b]
+
+    def position(self, fields: Fields, row: int) -> tuple[float, float, float]:
+        """lon, lat and error_m of a row."""
+        first = row * self.row_width
+        lon, lat, error_m = (float(fields.row_numbers[first + slot]) for slot in self.position_slots)
+        return lon, lat, error_m
 
     def _look_up(self, wanted: int) -> tuple[I64, I64, I64]:
         """(place, zone) pairs of all look-ups behind each other, and where each begins."""
