@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,14 @@ NOTHING: I64 = np.empty(0, dtype=np.int64)
 MaskOf = Callable[[Batch], Mask]
 
 
+class ByNumpy(NamedTuple):
+    """A mask that no program makes; where it is what a rule asks of a row at all, the program has its say too."""
+
+    rule: int
+    into: int
+    mask: MaskOf
+
+
 class Tables:
     """The tables of the loops while they are written, rule by rule."""
 
@@ -43,7 +52,7 @@ class Tables:
         self.keys: list[tuple[int, ...]] = []
         self.flags: list[Mask] = []
         self.numbered: dict[bytes, int] = {}
-        self.by_numpy: list[tuple[int, MaskOf]] = []
+        self.by_numpy: list[ByNumpy] = []
         self.masks = loops.OTHERS
 
     @property
@@ -89,22 +98,19 @@ class Tables:
         self.masks += 1
         return self.masks - 1
 
-    def _numpy(self, mask: MaskOf) -> int:
-        into = self._next_mask()
-        self.by_numpy.append((into, mask))
-        return into
+    def _numpy(self, rule: int, into: int, mask: MaskOf) -> None:
+        self.by_numpy.append(ByNumpy(rule, into, mask))
 
     def _filter(self, rule: Rule, number: int, bound: Bound) -> None:
         """What a rule asks of a row at all."""
-        also, program = NONE, NONE
+        program, into = NONE, self._next_mask()
         try:
             program = self._program(rule)
             if rule.active is not None:
-                also = self._numpy(timely(rule.active))
+                self._numpy(number, into, timely(rule.active))
         except Unsayable:
-            also = self._numpy(lambda batch: asked(rule, batch))
-        over = bound.sees
-        self.filters.append((number, over, also, program, self._next_mask(), bound.zones is not None))
+            self._numpy(number, into, lambda batch: asked(rule, batch))
+        self.filters.append((number, bound.sees, program, into))
 
     def _program(self, rule: Rule) -> int:
         where = [] if rule.where is None else [tree_of(rule.where)]
@@ -118,7 +124,9 @@ class Tables:
             flags = bound.applies[at]
             zones = NONE if flags is None else self._flag_row(flags)
             where = self._condition(variant.applies.where, number)
-            calendar = NONE if variant.applies.calendar is None else self._numpy(timely(variant.applies.calendar))
+            if variant.applies.calendar is not None:
+                calendar = self._next_mask()
+                self._numpy(number, calendar, timely(variant.applies.calendar))
         if isinstance(variant.detect, Hold):
             name = variant.detect.value_field
             kind = STREAMS[self.topic].fields[name].kind
@@ -135,11 +143,13 @@ class Tables:
         try:
             return self._mask(tree_of(expression), number)
         except Unsayable:
-            return self._numpy(expression.mask)
+            into = self._next_mask()
+            self._numpy(number, into, expression.mask)
+            return into
 
     def _mask(self, tree: Typed, number: int) -> int:
         program, into = self.writer.write([tree]), self._next_mask()
-        self.further.append((number, self.filters[number][4], NONE, program, into, False))
+        self.further.append((number, self.filters[number][-1], program, into))
         return into
 
 
@@ -168,6 +178,8 @@ class Fused:
         self.no_bounds: I64 = np.zeros(len(indexes) + 1, dtype=np.int64)
         self.indexes, self.by_numpy, self.masks = tuple(indexes), tables.by_numpy, tables.masks
         self.programs, self.shape = tables.writer.done(), tables.places.shape
+        slots = tables.places.row.numbers
+        self.row_width, self.position_slots = len(slots), (slots["lon"], slots["lat"], slots["error_m"])
         self.conditions = table(tables.conditions, loops.CONDITION)
         self.rules = len(rules)
         self.left_keys = [
@@ -195,15 +207,16 @@ class Fused:
         rows = len(batch.time_us)
         if rows > len(self.places):
             self._make_scratch(2 * rows)
-        for row, mask in self.by_numpy:
-            masks[row, :rows] = mask(batch)
-        any_holds, wanted = loops.judge(
+        if not loops.judge(
             self.conditions, self.rules, *self.programs, fields.row_numbers, fields.row_texts, fields.head_numbers,
-            fields.head_texts, self.shape, fields.head, fields.buffer, batch.time_us, masks, self.stack,
-            self.counts, self.places, self.points,
-        )  # fmt: skip
-        if not any_holds:
+            fields.head_texts, self.shape, fields.head, fields.buffer, batch.time_us, masks, self.stack, self.counts,
+        ):  # fmt: skip
             return []
+        self._judge_by_numpy(batch, masks[:, :rows])
+        wanted = loops.want(
+            self.conditions, self.selections, masks, self.counts, rows, fields.row_numbers, self.shape, self.places,
+            self.points,
+        )  # fmt: skip
         near, zone, bounds = self._look_up(wanted)
         firsts = np.empty((len(bounds) - 1, wanted + 1), dtype=np.int32)
         while True:
@@ -224,6 +237,22 @@ class Fused:
                 self.hit_rows = np.zeros(2 * len(self.hit_rows), dtype=HIT)
         ends: list[int] = self.ends.tolist()
         return [self.hit_rows[a:b] for a, b in pairwise(ends) if a < b]
+
+    def _judge_by_numpy(self, batch: Batch, masks: Mask) -> None:
+        for rule, into, mask in self.by_numpy:
+            if self.counts[rule] == 0:
+                continue
+            if into == self.conditions[rule]["into"]:
+                masks[into] &= mask(batch)
+                self.counts[rule] = np.count_nonzero(masks[into])
+            else:
+                masks[into] = mask(batch)
+
+    def position(self, fields: Fields, row: int) -> tuple[float, float, float]:
+        """lon, lat and error_m of a row."""
+        first = row * self.row_width
+        lon, lat, error_m = (float(fields.row_numbers[first + slot]) for slot in self.position_slots)
+        return lon, lat, error_m
 
     def _look_up(self, wanted: int) -> tuple[I64, I64, I64]:
         """(place, zone) pairs of all look-ups behind each other, and where each begins."""

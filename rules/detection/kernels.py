@@ -104,6 +104,16 @@ def read_only(kind: Any, dimensions: int = 1) -> Any:
     return numba.types.Array(kind, dimensions, "C", readonly=True)
 
 
+@loop(numba.types.UniTuple(numba.int64, 2)(HITS, numba.int64, HITS))
+def put_in(room: Rows, count: int, hits: Rows) -> tuple[int, int]:
+    """Hits behind the first `count` that are there. Gives the earliest and the latest time among them."""
+    earliest_us = latest_us = hits[0].time_us
+    for i in range(len(hits)):
+        room[count + i] = hits[i]
+        earliest_us, latest_us = min(earliest_us, hits[i].time_us), max(latest_us, hits[i].time_us)
+    return earliest_us, latest_us
+
+
 @njit(inline="always")
 def before(due: Any, a: int, b: int) -> Any:
     """Event time first, then content: never arrival."""

@@ -154,7 +154,7 @@ class Lane:
         self.quiet = Quiet(self) if compiled else None
         self.watermark_us = NEVER_US
         self.looked_us = NEVER_US
-        self.waiting = Waiting()
+        self.waiting = Waiting(compiled=compiled)
         self.batches: dict[int, Batch | list[Cells]] = {}
         self.upto: list[tuple[int, int]] = []
         self.next_batch = 0

@@ -18,10 +18,10 @@ from models.columns import F64, I32, I64, U8, U64, Mask
 from models.kernels.bytes import loop, same
 from models.kernels.tables import FULL, intern
 from rules.detection.places import HEAD_NUMBERS, HEAD_TEXTS, LAT, LON, ROW, ROW_NUMBERS, ROW_TEXTS
-from rules.detection.rows import HIT, NONE, Rows
+from rules.detection.rows import HIT, MENDED, NONE, Rows
 
-WANTED, OTHERS = 3, 4
-"""Of the masks, behind FRESH and ANYHOW: rows whose zones are needed, and the first of those that the rules have."""
+OTHERS = MENDED + 1
+"""The first of the masks that the rules have, behind those of the batch."""
 
 STEP = np.dtype([("op", "i4"), ("level", "i4"), ("slot", "i4"), ("at", "i4"), ("count", "i4")])
 (
@@ -37,10 +37,8 @@ CONDITION = np.dtype(
     [
         ("rule", "i4"),
         ("over", "i4"),  # the mask of the rows it is asked of
-        ("also", "i4"),  # a mask made by numpy that must hold too; NONE
         ("program", "i4"),  # its first step; NONE: true
         ("into", "i4"),  # the mask it makes
-        ("zoned", "i4"),
     ]
 )
 """A condition of a rule. The first ones are what each rule asks of a row at all, in order of rules."""
@@ -76,8 +74,8 @@ KEY = np.dtype([("level", "i4"), ("slot", "i4"), ("place", "i4")])
 
 OPENS, CLOSES = 1, -1
 
-HELD, UNPLACED, WANTING, BOOK = range(4)
-"""Places of the book: words held, hits whose area is unknown, and how many bytes the word has that found no room."""
+HELD, WANTING, BOOK = range(3)
+"""Places of the book: words held, and how many bytes the word has that found no room."""
 LOWER = 0xFFFFFFFF
 DONE, NO_ROOM, NO_WORDS = range(3)
 """How `match` ends. Without room for hits or for words it is called again from the start, with more."""
@@ -225,34 +223,30 @@ def judge_one(
 
 
 @loop(
-    numba.types.UniTuple(numba.int64, 2)(
+    numba.int64(
         rows_of(CONDITION), numba.int64, rows_of(STEP), REALS, BYTES, INTS, REALS, LONGS, REALS, LONGS, LONGS, INTS,
-        BYTES, read_only(numba.int64), MASKS, REALS, LONGS, INTS,
-        numba.float64[:, ::1],
+        BYTES, read_only(numba.int64), MASKS, REALS, LONGS,
     )
 )  # fmt: skip
 def judge(
     conditions: Rows, rules: int, steps: Rows, numbers: F64, words: U8, word_at: I32, row_numbers: F64, row_texts: I64,
-    head_numbers: F64, head_texts: I64, shape: I64, row_head: I32, buffer: U8, time_us: I64,
-    masks: Mask, stack: F64, counts: I64, places: I32, points: F64,
-) -> tuple[int, int]:  # fmt: skip
-    """Make the masks of all conditions. Gives in how many cases a rule wants a row, and how many rows need their zones:
-    where they are (`points`), and the place of each row among them (`places`).
+    head_numbers: F64, head_texts: I64, shape: I64, row_head: I32, buffer: U8, time_us: I64, masks: Mask, stack: F64,
+    counts: I64,
+) -> int:  # fmt: skip
+    """Make the masks of all conditions. Gives how often a rule wants a row.
 
     counts    a condition: in how many rows it holds
     row_head  the record of each row among those that were read; empty where each has one row
-    shape    numbers and texts a row has, numbers and texts a record has
+    shape     of the fields: see `Places`
     """
-    rows = len(time_us)
-    for row in range(rows):
-        masks[WANTED, row] = False
+    wishes = 0
     for c in range(len(conditions)):
         condition = conditions[c]
         counts[c] = 0
         if c > condition.rule and counts[condition.rule] == 0:
             continue
-        for row in range(rows):
-            holds = masks[condition.over, row] and (condition.also == NONE or masks[condition.also, row])
+        for row in range(len(time_us)):
+            holds = masks[condition.over, row]
             if holds and condition.program != NONE:
                 head = row_head[row] if len(row_head) else row
                 value = judge_one(
@@ -262,19 +256,43 @@ def judge(
                 holds = value == 1
             masks[condition.into, row] = holds
             counts[c] += holds
-            if holds and condition.zoned:
-                masks[WANTED, row] = True
+        if c < rules:
+            wishes += counts[c]
+    return wishes
+
+
+@loop(
+    numba.int64(
+        rows_of(CONDITION), rows_of(SELECTION), MASKS, LONGS, numba.int64, REALS, LONGS, INTS, numba.float64[:, ::1]
+    )
+)
+def want(
+    conditions: Rows,
+    selections: Rows,
+    masks: Mask,
+    counts: I64,
+    rows: int,
+    row_numbers: F64,
+    shape: I64,
+    places: I32,
+    points: F64,
+) -> int:
+    """How many rows need their zones: where they are (`points`), and the place of each row among them (`places`)."""
+    for row in range(rows):
+        places[row] = NONE
+    for rule in range(len(selections)):
+        if selections[rule].include != NONE and counts[rule]:
+            for row in range(rows):
+                if masks[conditions[rule].into, row]:
+                    places[row] = 0
     count = 0
     for row in range(rows):
-        if masks[WANTED, row]:
+        if places[row] != NONE:
             places[row] = count
             points[0, count] = row_numbers[row * shape[ROW_NUMBERS] + shape[LON]]
             points[1, count] = row_numbers[row * shape[ROW_NUMBERS] + shape[LAT]]
             count += 1
-    wishes = 0
-    for rule in range(rules):
-        wishes += counts[rule]
-    return wishes, count
+    return count
 
 
 @njit(inline="always")
@@ -358,7 +376,6 @@ def match(
     """
     first_pairs(pair_row, bounds, firsts)
     found = 0
-    book[UNPLACED] = 0
     for rule in range(len(selections)):
         ends[rule] = found
         if counts[rule] == 0:
@@ -427,7 +444,6 @@ def match(
                 hit.ordinal = hit.row = row
                 hit.rule, hit.batch, hit.zone, hit.area = rule, batch, zone, areas[sources[of]]
                 hit.variant, hit.inside, hit.signal = variants[v].number, entered, signal
-                book[UNPLACED] += hit.area == NONE
                 found += 1
     ends[len(selections)] = found
     return DONE

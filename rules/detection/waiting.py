@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import numpy as np
 
 from rules.detection.rows import HIT, Rows, raw, room_for, taken
@@ -15,7 +18,8 @@ LATEST_US = 1 << 62
 class Waiting:
     """How many wait is bounded by the lateness of the stream: a later hit is not taken, an earlier one decided."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, compiled: bool) -> None:
+        self._kernels: Any = import_module("rules.detection.kernels") if compiled else None
         self._room: Rows = np.zeros(LEAST_ROOM, dtype=HIT)
         self.count = 0
         self.earliest_us = LATEST_US
@@ -37,11 +41,14 @@ class Waiting:
         count = self.count + len(hits)
         if count > len(self._room):
             self._room = room_for(self._room, self.count, 2 * count)
-        raw(self._room)[self.count : count] = raw(hits)
+        if self._kernels is None:
+            raw(self._room)[self.count : count] = raw(hits)
+            earliest_us, latest_us = int(hits["time_us"].min()), int(hits["time_us"].max())
+        else:
+            earliest_us, latest_us = self._kernels.put_in(self._room, self.count, hits)
         self.count = count
-        times_us: list[int] = hits["time_us"].tolist()
-        self.earliest_us = min(self.earliest_us, *times_us)
-        return max(times_us)
+        self.earliest_us = min(self.earliest_us, earliest_us)
+        return latest_us
 
     def left(self, count: int, earliest_us: int) -> None:
         """Only the first so many still wait: a loop has moved them there. The earliest of them, LATEST_US of none."""
