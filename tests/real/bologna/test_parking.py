@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 RULES = Path(__file__).parent / "rules"
 WITHIN_S = 300
+REPLAY = ("-m", "app", "replay")
 CAMERA_HOURS = 26 * 0.5
 
 DRIVES = {
@@ -66,13 +67,11 @@ class City:
                     out.write(json.dumps(record) + "\n")
         return path
 
-    def replayed(self, recording: Path, *, rules: Path = RULES, topics: str = "incidents") -> Path:
-        out = recording.with_suffix(f".{rules.stem}.out")
+    def replayed(self, recording: Path) -> Path:
+        out = recording.with_suffix(".out")
         if not out.exists():
-            run(
-                "-m", "app", "replay", recording, "--rules", rules, "--zones", self.data / "zones.geojson",
-                "--topics", topics, "--out", out,
-            )  # fmt: skip
+            zones = self.data / "zones.geojson"
+            run(*REPLAY, recording, "--rules", RULES, "--zones", zones, "--topics", "incidents", "--out", out)
         return out
 
     def score(self, recording: Path, dwell_s: int, rule: str = "illegal-parking") -> dict[str, int]:
@@ -167,13 +166,11 @@ def to_ms(stamp: str) -> float:
 
 
 @pytest.mark.slow
-def test_the_shipped_rule_sends_few_notices(city: City) -> None:
-    """By the shipped rule an owner is reminded after two minutes and it is a case after seven."""
-    shipped = ROOT / "rules" / "packs" / "parking.yaml"
-    out = city.replayed(city.recorded("plain"), rules=shipped, topics="notices,incidents")
-    records = [json.loads(line) for line in out.read_text().splitlines()]
-    notices = sum(record["topic"] == "notices" for record in records)
-    cases = {r["value"]["incident_id"] for r in records if r["value"].get("state") == "confirmed"}
-    print(f"{notices / CAMERA_HOURS:.2f} notices and {len(cases) / CAMERA_HOURS:.2f} cases a camera and hour")
-    assert notices <= 10
-    assert 1 <= len(cases) <= notices
+def test_notices_are_few_and_cases_fewer(city: City) -> None:
+    """As by the shipped rule an owner is reminded after two minutes and it is a case after seven."""
+    incidents = [i for i in city.incidents(city.recorded("plain")) if i["rule"] == "illegal-parking"]
+    noticed = {i["incident_id"] for i in incidents if i["state"] == "notified"}
+    cases = {i["incident_id"] for i in incidents if i["state"] == "confirmed"}
+    print(f"{len(noticed) / CAMERA_HOURS:.2f} notices and {len(cases) / CAMERA_HOURS:.2f} cases a camera and hour")
+    assert 5 <= len(noticed) <= 10
+    assert 1 <= len(cases) <= 5
