@@ -260,6 +260,14 @@ class Building:
         codes[self.at] = of_read.codes
         return Texts(codes, of_read.words, of_read.lookup)
 
+    def preset(self) -> F64 | None:
+        """Where cameras look, NaN where they don't say; None for what is no frame."""
+        if self.topic != "camera.tracks":
+            return None
+        preset = np.full(self.records, np.nan)
+        preset[self.at] = np.array(self.gathered.head["ptz_preset"], dtype=np.float64)
+        return preset
+
     def columnar(self) -> Mask:
         columnar = np.zeros(self.records, dtype=np.bool_)
         if self.gathered.columnar is not None:

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from models.building import Building
-from models.columns import I64, Batch, Mask, RawRecord, Texts
+from models.columns import F64, I64, Batch, Mask, RawRecord, Texts
 from models.detections import Detection
 from models.dispatch import Command, Feedback
 from models.faults import (
@@ -56,6 +56,7 @@ class Decoded(NamedTuple):
     unknown_fields  fields that the contract does not name (a lower bound, see the module)
     crs             a record: the system of its positions, null for WGS-84
     columnar        a record: whether it came as columns, for the paths of later failures
+    preset          a record: where its camera looks, NaN where it doesn't say; None but for camera.tracks
     """
 
     batch: Batch
@@ -67,6 +68,7 @@ class Decoded(NamedTuple):
     unknown_fields: int
     crs: Texts
     columnar: Mask
+    preset: F64 | None
 
     def path_of(self, row: int, name: str) -> str:
         """Where in its record a field of a row stands."""
@@ -141,7 +143,7 @@ class Decoder:
                     failures.append(self._failure(topic, record, values[record], int(arrival_us[record])))
         return Decoded(
             batch, building.sources(), keys, record_time_us, failures, failed, read.unknown_fields, building.crs(),
-            building.columnar(),
+            building.columnar(), building.preset(),
         )  # fmt: skip
 
     def scanner(self, topic: str) -> Scanner | None:

@@ -51,6 +51,15 @@ ONE_OF = {
 ALSO_REQUIRED = {"sensor.readings": ("value",)}
 
 
+NO_NUMBERS: F64 = np.empty(0)
+NO_TEXTS: I64 = np.empty(0, dtype=np.int64)
+NO_HEADS: I32 = np.empty(0, dtype=np.int32)
+
+
+def loops() -> Any:
+    return importlib.import_module("models.kernels.scan")
+
+
 class Scanned(NamedTuple):
     """What the scanner took of a list of records.
 
@@ -59,6 +68,7 @@ class Scanned(NamedTuple):
     source          a record: its sensor, device or segment; null where not taken
     natural         a record: its natural key (`models.natural_keys`); None for camera.tracks, whose is source and time
     batch           rows and sightings of the taken records only; `record` is an index into the list given
+    preset          a record: where its camera looks, NaN where it doesn't say; None but for camera.tracks
     """
 
     taken: Mask
@@ -66,12 +76,28 @@ class Scanned(NamedTuple):
     source: Spans
     natural: Spans | None
     batch: Batch
+    preset: F64 | None
+
+
+class Fields(NamedTuple):
+    """What was read, as it was written: numbers and texts of rows and of records, entry by entry as `layouts` has them.
+
+    head of a row: its number among the records; empty where each has one row. A topic without objects has rows only.
+    """
+
+    buffer: U8
+    row_numbers: F64
+    row_texts: I64
+    head_numbers: F64
+    head_texts: I64
+    head: I32
 
 
 class ScannedColumns(Columns):
-    """Columns of which none is made before it is asked for, with the raw bytes of texts beside them."""
+    """Columns of which none is made before it is asked for, with what all are made of beside them (`fields`): of a
+    whole batch only, as it was scanned."""
 
-    __slots__ = ("_spans",)
+    __slots__ = ("_spans", "fields")
 
     def __init__(
         self,
@@ -81,6 +107,7 @@ class ScannedColumns(Columns):
     ) -> None:
         super().__init__(ready or {}, build)
         self._spans = spans
+        self.fields: Fields | None = None
 
     def spans_of(self, name: str) -> Spans | None:
         """A text a row as it was sent; None where the field is no text, or personal: its bytes go no further."""
@@ -271,7 +298,7 @@ class Scanner:
     def __init__(self, topic: str, metric_units: Mapping[str, str], tokens: Tokens) -> None:
         if topic not in TOPICS:
             raise ValueError(f"{topic} is read by models.decode only")
-        self._kernel = importlib.import_module("models.kernels.scan")
+        self._kernel = loops()
         self._topic = topic
         self._tokens = tokens
         self._head, self._row = layouts(topic, self._kernel)
@@ -320,17 +347,23 @@ class Scanner:
         _, heads, n_rows, _, _, several = progress.tolist()
         seen, seen_time_us = marks[kernel.SEEN_RECORD, :heads], time_us[1, :heads]
         head = Level(self._head, kernel, data, heads, head_numbers, head_texts)
+        preset: F64 | None = None
         long = set(seen[head.long()].tolist())
         if flat:
             columns, masks = self._columns(head, None, None)
+            columns.fields = Fields(buffer, head_numbers, head_texts, NO_NUMBERS, NO_TEXTS, NO_HEADS)
             batch = Batch(self._topic, seen_time_us, seen, columns, seen_time_us, seen, masks)
         else:
             numbers, texts, row_marks, row_time_us = rows
             row = Level(self._row, kernel, data, n_rows, numbers, texts)
             long |= set(row_marks[0, :n_rows][row.long()].tolist())
+            preset = np.full(count, np.nan)
+            preset[seen] = head.numbers("ptz_preset")
             columns, masks = self._columns(head, row, row_marks[1, :n_rows] if several else None)
+            row_head = row_marks[1, :n_rows] if several else NO_HEADS
+            columns.fields = Fields(buffer, numbers, texts, head_numbers, head_texts, row_head)
             batch = Batch(self._topic, row_time_us[:n_rows], row_marks[0, :n_rows], columns, seen_time_us, seen, masks)
-        return Scanned(taken, time_us[0], source, natural, batch), long
+        return Scanned(taken, time_us[0], source, natural, batch, preset), long
 
     def _columns(
         self, head: Level, row: Level | None, row_head: I32 | None

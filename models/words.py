@@ -43,6 +43,12 @@ class Words:
     def nbytes(self) -> int:
         return self._table.nbytes
 
+    @property
+    def flat(self) -> FlatWords:
+        """The arrays of the compiled back end, for other loops that intern words."""
+        assert isinstance(self._table, FlatWords)
+        return self._table
+
     def intern(self, spans: Spans) -> I32:
         """The id of each piece, -1 for null; a new word gets the next id."""
         return self._table.look_up(spans, True)
@@ -53,6 +59,10 @@ class Words:
 
     def text(self, word: int) -> str:
         return self.bytes(word).decode("utf-8", "replace")  # a key of Kafka may be any bytes
+
+    def spans(self, ids: I32) -> Spans:
+        """The bytes of each id, null for -1."""
+        return self._table.spans(ids)
 
     def texts(self, ids: I32) -> list[str | None]:
         """One text for each id, None for -1."""
@@ -107,13 +117,14 @@ class _Table(Protocol):
     def nbytes(self) -> int: ...
     def look_up(self, spans: Spans, add: bool) -> I32: ...
     def piece(self, word: int) -> Raw: ...
+    def spans(self, ids: I32) -> Spans: ...
     def texts(self, ids: I32) -> list[str | None]: ...
     def keep(self, wanted: Mask) -> None: ...
     def snapshot(self) -> tuple[Raw, Raw]: ...
 
 
 def _table(compiled: bool) -> _Table:
-    return _Flat() if compiled else _Dict()
+    return FlatWords() if compiled else _Dict()
 
 
 class _Dict:
@@ -148,6 +159,9 @@ class _Dict:
     def piece(self, word: int) -> Raw:
         return self.words[word]
 
+    def spans(self, ids: I32) -> Spans:
+        return Spans.of([None if word < 0 else self.words[word] for word in ids.tolist()])
+
     def texts(self, ids: I32) -> list[str | None]:
         return [None if word < 0 else self.words[word].decode() for word in ids.tolist()]
 
@@ -159,7 +173,7 @@ class _Dict:
         return b"".join(self.words), np.array([len(word) for word in self.words], dtype="<i4").tobytes()
 
 
-class _Flat:
+class FlatWords:
     """The compiled back end: see `models.kernels.tables.look_up` for how the arrays hang together."""
 
     __slots__ = ("arena", "count", "fill", "lookup", "slots", "words")
@@ -217,6 +231,10 @@ class _Flat:
     def piece(self, word: int) -> Raw:
         start, end = self.words[word : word + 2, 1].tolist()
         return self.arena[start:end].tobytes()
+
+    def spans(self, ids: I32) -> Spans:
+        starts, ends = self.words[ids, 1].astype(np.int32), self.words[ids + 1, 1].astype(np.int32)
+        return Spans(self.arena, starts, np.where(ids < 0, np.int32(-1), ends - starts))
 
     def texts(self, ids: I32) -> list[str | None]:
         starts, ends = self.words[ids, 1].tolist(), self.words[ids + 1, 1].tolist()

@@ -18,12 +18,48 @@ BEHIND = len(PADDING)
 BYTES_READ = types.Array(types.uint8, 1, "C", readonly=True)
 I32_READ = types.Array(types.int32, 1, "C", readonly=True)
 INTEGER = types.int64
+FULL = -2
 
 
 @njit(inline="always")
 def signed(word: np.uint64) -> int:
     # numba takes `int` of an unsigned number for an unsigned one, and makes a float of its sum with a signed one.
     return int(np.int64(word))
+
+
+@njit(inline="always")
+def intern(
+    buffer: U8, where: int, length: int, slots: I32, words: U64, arena: U8, count: int, add: bool
+) -> tuple[int, int]:
+    """The id of one piece and the number of words after it: -1 where it is not held and not to be added, FULL where
+    there is no room for it.
+
+    A word is (hash, where it begins in the arena) and ends where the next begins, so there is always one more entry
+    than words.
+    """
+    last = np.uint64(len(slots) - 1)
+    key, _ = fingerprint(buffer, where, length, ZERO)
+    slot = key & last
+    while True:
+        word = int(slots[slot])
+        if word < 0:
+            break
+        if words[word, 0] == key:
+            start = signed(words[word, 1])
+            if signed(words[word + 1, 1]) - start == length and same(buffer, where, arena, start, length):
+                break
+        slot = (slot + ONE) & last
+    if word < 0 and add:
+        end = signed(words[count, 1])
+        if count >= min(len(words) - 1, len(slots) // 2) or end + length > len(arena) - BEHIND:
+            return FULL, count
+        for n in range(length):
+            arena[end + n] = buffer[where + n]
+        words[count, 0] = key
+        words[count + 1, 1] = np.uint64(end + length)
+        slots[slot] = count
+        return count, count + 1
+    return word, count
 
 
 @loop(
@@ -45,41 +81,14 @@ def look_up(
 ) -> tuple[int, int]:
     """Writes the id of each piece from `row` on; with `add` a new one gets the next id.
 
-    A word is (hash, where it begins in the arena) and ends where the next begins, so there is always one more entry
-    than words. Stops before a word for which there is no room. Gives the row to go on with and the number of words.
+    Stops before a word for which there is no room. Gives the row to go on with and the number of words.
     """
-    last = np.uint64(len(slots) - 1)
-    most = min(len(words) - 1, len(slots) // 2)
-    room = len(arena) - BEHIND
     while row < len(at):
-        length = int(size[row])
-        if length < 0:
-            ids[row] = -1
-            row += 1
-            continue
-        where = int(at[row])
-        key, _ = fingerprint(buffer, where, length, ZERO)
-        slot = key & last
-        while True:
-            word = slots[slot]
-            if word < 0:
-                break
-            if words[word, 0] == key:
-                start = signed(words[word, 1])
-                if signed(words[word + 1, 1]) - start == length and same(buffer, where, arena, start, length):
-                    break
-            slot = (slot + ONE) & last
-        if word < 0 and add:
-            end = signed(words[count, 1])
-            if count >= most or end + length > room:
+        word = -1
+        if size[row] >= 0:
+            word, count = intern(buffer, int(at[row]), int(size[row]), slots, words, arena, count, add)
+            if word == FULL:
                 return row, count
-            for n in range(length):
-                arena[end + n] = buffer[where + n]
-            words[count, 0] = key
-            words[count + 1, 1] = np.uint64(end + length)
-            word = np.int32(count)
-            slots[slot] = word
-            count += 1
         ids[row] = word
         row += 1
     return row, count
@@ -115,20 +124,34 @@ def home(first: np.uint64, second: np.uint64, slots: int) -> int:
         types.uint64[:, ::1],
         INTEGER,
         INTEGER,
+        INTEGER,
+        INTEGER,
     )
 )
 def add_prints(
-    prints: U64, time_us: I64, ask: Mask, seen: Mask, row: int, slots: I32, held: U64, count: int, least_us: int
-) -> tuple[int, int]:
-    """Marks in `seen` what is held, and holds what is not, from `row` on.
+    prints: U64,
+    time_us: I64,
+    ask: Mask,
+    seen: Mask,
+    row: int,
+    slots: I32,
+    held: U64,
+    count: int,
+    from_us: int,
+    last_us: int,
+    least_us: int,
+) -> tuple[int, int, int]:
+    """Marks in `seen` what is held, and holds what is not, from `row` on. Those of another time pass.
 
     An entry is (first half, second half, time), in order of adding. One older than `least_us` is forgotten, only
     still there; its print may be added anew behind it. Stops before an entry for which there is no room. Gives the row
-    to go on with and the number of entries.
+    to go on with, the number of entries, and how many that ask have passed.
     """
-    size = len(slots)
+    size, passed = len(slots), 0
     while row < len(time_us):
-        if ask[row]:
+        if ask[row] and not from_us <= time_us[row] <= last_us:
+            passed += 1
+        elif ask[row]:
             first, second = prints[row, 0], prints[row, 1]
             slot = home(first, second, size)
             while True:
@@ -143,12 +166,12 @@ def add_prints(
                     slot = 0
             if entry < 0 and time_us[row] >= least_us:
                 if count >= len(held):
-                    return row, count
+                    return row, count, passed
                 held[count, 0], held[count, 1], held[count, 2] = first, second, np.uint64(time_us[row])
                 slots[slot] = count
                 count += 1
         row += 1
-    return row, count
+    return row, count, passed
 
 
 @loop((types.int32[::1], types.uint64[:, ::1], INTEGER, types.uint64[:, ::1], INTEGER))

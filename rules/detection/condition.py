@@ -11,8 +11,9 @@ BASE = -1
 
 
 class Hit(NamedTuple):
-    """One observation that passed a rule's stateless part, for a watch. `signal`: 1 opens, -1 closes, 0 neither (holds
-    only). `run`: its place among the lane's runs, -1 where it has none."""
+    """One observation that passed a rule's stateless part, for a watch. `signal`: of a hold 1 opens, -1 closes, 0
+    neither; of a dwell what stands around it (see `neighbours`). `run`: its place among the lane's runs, -1 where it
+    has none."""
 
     time_us: int
     rule: int
@@ -51,6 +52,7 @@ class Condition(msgspec.Struct, array_like=True):
     still_us      when the next `still` is due
     wake_us       when the lane looks at it next
     unknown       the source has stopped vouching
+    met           of a pending one whose rule asks what stands around it: how many of its hits had each
     run           its place among the lane's runs, -1 where it has none; of this process alone
     """
 
@@ -78,6 +80,7 @@ class Condition(msgspec.Struct, array_like=True):
     attributes: dict[str, Any] = {}
     evidence: list[int] = []
     times: list[int] = []
+    met: list[int] = []
     run: int = -1
 
     @classmethod

@@ -23,30 +23,33 @@ from models.detections import Detection
 from models.streams import DETECTOR_TOPICS
 from models.times import format_time
 from rules.detection.lane import Lane, LaneOutcome, LaneState, Late
+from rules.detection.tracks_loop import compiled as mending_loops
 from rules.language.model import Bundle
 
 __all__ = ["Detector", "LaneOutcome", "Late", "Memory", "prepare"]
 
 
-LOOPS = ("models.kernels.tables", "models.kernels.scan", "rules.detection.kernels")
+LOOPS = ("models.kernels.tables", "models.kernels.scan", "rules.detection.kernels", "rules.detection.selecting")
 
 
 def prepare() -> bool:
     """Have the loops of this process compiled before time matters; false where they are not.
 
-    It takes about a second; the first time on a machine, which compiles them, half a minute.
+    It takes about a second; the first time on a machine, which compiles them, a minute.
     """
     if not compiled_wanted():
         return False
     for name in LOOPS:
         import_module(name)
+    mending_loops()
     return warm()
 
 
 class Memory(NamedTuple):
     """What a Detector's arrays take, how many runs are live, and what it has forgotten so far.
 
-    `expired` runs ended by themselves; `evicted` ones went because there were too many (see `Runs`).
+    `expired` runs ended by themselves; `evicted` ones, and cells of ground, went because there were too many (see
+    `Runs` and `Tracks`).
     """
 
     nbytes: int
@@ -68,7 +71,7 @@ class Versioned(msgspec.Struct):
     version: int
 
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 
 class StateMismatch(Exception):
@@ -134,7 +137,8 @@ class Detector:
             sum(lane.nbytes for lane in self.lanes.values()),
             sum(runs.used for runs in quiet),
             sum(runs.expired for runs in quiet),
-            sum(runs.evicted for runs in quiet),
+            sum(runs.evicted for runs in quiet)
+            + sum(lane.tracks.evicted for lane in self.lanes.values() if lane.tracks is not None),
         )
 
     @property

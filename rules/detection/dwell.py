@@ -16,8 +16,9 @@ from functools import cached_property
 from geo.distance import distance_m
 from models.times import SECOND_US
 from rules.detection.condition import Condition, Hit
+from rules.detection.neighbours import bits_of, fulfilled, needs_of, waits_us
 from rules.detection.watch import Watch
-from rules.language.model import Dwell, Variant
+from rules.language.model import Dwell, Neighbours, Variant
 
 ABSENT_FOR_US = 60 * SECOND_US
 """Where a rule states no `close.absent_for`."""
@@ -30,6 +31,8 @@ class DwellWatch(Watch):
 
     def observe(self, hit: Hit) -> None:
         condition = self.open.get(self.slot(hit))
+        if condition is not None and self.elsewhere(condition, hit):
+            return
         if condition is not None and condition.opened_us is not None:
             gone_us = self.gone_at(condition)
             if gone_us is not None and gone_us <= hit.time_us:
@@ -37,7 +40,7 @@ class DwellWatch(Watch):
                 condition = None
         if condition is None:
             if hit.inside:
-                self.keep(Condition.begin(hit), hit.time_us + self.forgotten_after_us)
+                self.begin(hit)
         elif condition.opened_us is None:
             self.lengthen(condition, hit)
         elif self.in_place(condition, hit):
@@ -51,16 +54,41 @@ class DwellWatch(Watch):
         if hit.time_us - condition.last_us > limits.max_gap_us or not self.in_place(condition, hit):
             self.drop(condition)
             if hit.inside:
-                self.keep(Condition.begin(hit), hit.time_us + self.forgotten_after_us)
+                self.begin(hit)
             return
+        before_us = condition.last_us
         self.follow(condition, hit)
         raised_us = self.raised_at(condition, limits.for_us)
-        if condition.points == limits.min_points and hit.time_us > raised_us:
-            raised_us = hit.time_us
+        if self.asked is not None:
+            add(condition.met, bits_of(hit.signal))
+            raised_us = max(raised_us, condition.since_us + waits_us(self.needs, condition.met, condition.points))
+            if not fulfilled(self.needs, condition.met, condition.points):
+                return
         if hit.time_us < raised_us or condition.points < limits.min_points:
             return
-        self.raise_(condition, raised_us, hit.offset)
+        late = condition.points == limits.min_points or (self.asked is not None and before_us >= raised_us)
+        self.raise_(condition, max(raised_us, hit.time_us) if late else raised_us, hit.offset)
         self.go_on(condition, hit)
+
+    def elsewhere(self, condition: Condition, hit: Hit) -> bool:
+        """Whether the camera looks elsewhere: what it calls the same there is another thing."""
+        if not self.lane.sources.other_view(hit.source, condition.source):
+            return False
+        return condition.opened_us is not None or hit.time_us - condition.last_us <= self.limits(hit.variant).max_gap_us
+
+    def begin(self, hit: Hit) -> None:
+        condition = Condition.begin(hit)
+        if self.asked is not None:
+            condition.met = bits_of(hit.signal)
+        self.keep(condition, hit.time_us + self.forgotten_after_us)
+
+    @cached_property
+    def asked(self) -> Neighbours | None:
+        return self.rule.neighbours
+
+    @cached_property
+    def needs(self) -> list[float]:
+        return needs_of(self.asked)
 
     def in_place(self, condition: Condition, hit: Hit) -> bool:
         most_m = self.limits(hit.variant).max_move_m
@@ -103,3 +131,8 @@ class DwellWatch(Watch):
 
     def measured(self, condition: Condition, at_us: int) -> tuple[float, str]:
         return round((at_us - condition.opened_since_us) / SECOND_US, 3), "s"
+
+
+def add(met: list[int], bits: list[int]) -> None:
+    for place, bit in enumerate(bits):
+        met[place] += bit

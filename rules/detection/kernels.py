@@ -14,11 +14,16 @@ import numpy as np
 from numba import njit
 
 from geo.distance import EARTH_RADIUS_M, LOCAL_DEG
-from models.columns import F64, I8, I32, I64, U64, Mask
-from models.kernels.bytes import loop
+from models.columns import F64, I32, I64, U8, U64, Mask
+from models.kernels.bytes import fingerprint, loop
+from models.kernels.tables import FULL, intern
+from rules.detection.places import LAT, LON, ROW_NUMBERS
 from rules.detection.rows import (
+    ANYHOW,
+    ASKED,
     DWELL,
     EVENT,
+    FRESH,
     GONE,
     HIT,
     HOLD,
@@ -27,18 +32,21 @@ from rules.detection.rows import (
     OPEN,
     PENDING,
     RUN,
+    USUAL,
     WATCHED,
     Rows,
 )
 
+LATEST_US = 1 << 62  # as `rules.detection.waiting` has it
 HITS = numba.from_dtype(HIT)[::1]
 RUNS = numba.from_dtype(RUN)[::1]
 LIMIT_TABLE = numba.from_dtype(LIMITS)[:, ::1]
 INTS, LONGS = numba.int32[::1], numba.int64[::1]
+INTS_2D, FLOATS_2D = numba.int32[:, ::1], numba.float64[:, ::1]
 
-RUNS_USED, WAITING, DUE, DEFERRED, FOLLOWED, RESTING = range(6)
+RUNS_USED, WAITING, DUE, DEFERRED, FOLLOWED, RESTING, EARLIEST = range(7)
 """Places of the book: how many runs are in use, hits still waiting, decided, left to the watches, followed quietly;
-runs that rest."""
+runs that rest; the earliest time that still waits."""
 
 OPENS = 1
 
@@ -96,55 +104,6 @@ def read_only(kind: Any, dimensions: int = 1) -> Any:
     return numba.types.Array(kind, dimensions, "C", readonly=True)
 
 
-@loop(
-    numba.void(
-        HITS,
-        LONGS,
-        LONGS,
-        numba.boolean[::1],
-        LONGS,
-        numba.int8[::1],
-        read_only(numba.int64),
-        read_only(numba.int32),
-        read_only(numba.float64),
-        read_only(numba.float64),
-        numba.uint64[:, ::1],
-        LONGS,
-        INTS,
-        numba.int64,
-        numba.int64,
-    )
-)
-def fill_hits(
-    hits: Rows,
-    rows: I64,
-    zone: I64,
-    entered: Mask,
-    variant: I64,
-    signal: I8,
-    time_us: I64,
-    record: I32,
-    lon: F64,
-    lat: F64,
-    prints: U64,
-    offsets: I64,
-    sources: I32,
-    rule: int,
-    batch: int,
-) -> None:
-    """Hits of one rule in a batch: all but their keys and areas."""
-    for i in range(len(rows)):
-        row = rows[i]
-        of = record[row]
-        hit = hits[i]
-        hit.time_us, hit.print_a, hit.print_b = time_us[row], prints[of, 0], prints[of, 1]
-        hit.offset, hit.source, hit.lon, hit.lat = offsets[of], sources[of], lon[row], lat[row]
-        hit.ordinal = hit.row = row
-        hit.rule, hit.batch, hit.zone = rule, batch, zone[i]
-        hit.variant, hit.inside, hit.signal = variant[i], entered[i], signal[i]
-        hit.area = hit.k0 = hit.k1 = hit.k2 = NONE
-
-
 @njit(inline="always")
 def before(due: Any, a: int, b: int) -> Any:
     """Event time first, then content: never arrival."""
@@ -197,7 +156,35 @@ def begin(runs: Rows, slot: int, hit: Any, slot_zone: int, state: int) -> None:
     run.points, run.batch, run.row, run.state, run.resting = 1, NONE, NONE, state, 0
 
 
-@loop(numba.void(HITS, numba.int64, HITS, INTS, INTS, LIMIT_TABLE, RUNS, INTS, LONGS, LONGS, INTS, INTS, INTS))
+@njit(inline="always")
+def count_met(met: I32, slot: int, signal: int, by: int) -> None:
+    for place in range(met.shape[1]):
+        met[slot, place] += by * (signal >> place & 1)
+
+
+@njit(inline="always")
+def asks_more(needs: F64, met: I32, slot: int, rule: int, lasted_us: int, points: int) -> Any:
+    """Whether what stands around a run keeps it from being raised; see `rules.detection.neighbours`."""
+    if met.shape[1] == 0 or needs[rule, ASKED] == 0.0:
+        return False
+    for place in range(USUAL):
+        if met[slot, place] < needs[rule, place] * points:
+            return True
+    return met[slot, USUAL] >= 0.5 * points and lasted_us < needs[rule, USUAL]
+
+
+@njit(inline="always")
+def other_view(views: I32, a: int, b: int) -> Any:
+    """Whether two sources are one camera that looks elsewhere."""
+    return a != b and views[a] >= 0 and views[a] == views[b]
+
+
+@loop(
+    numba.void(
+        HITS, numba.int64, HITS, INTS, INTS, LIMIT_TABLE, FLOATS_2D, RUNS, INTS_2D, INTS, INTS, LONGS, LONGS, INTS,
+        INTS, INTS,
+    )
+)  # fmt: skip
 def decide(
     waiting: Rows,
     watermark_us: int,
@@ -205,8 +192,11 @@ def decide(
     order: I32,
     spare: I32,
     limits: Rows,
+    needs: F64,
     runs: Rows,
+    met: I32,
     table: I32,
+    views: I32,
     start_us: I64,
     book: I64,
     deferred: I32,
@@ -219,15 +209,17 @@ def decide(
     conditions that went on. There is room for all: runs for as many as wait, the table at most half full.
     """
     count = left = 0
+    earliest_us = LATEST_US
     for i in range(book[WAITING]):
         if waiting[i].time_us <= watermark_us:
             due[count] = waiting[i]
             count += 1
         else:
+            earliest_us = min(earliest_us, waiting[i].time_us)
             if left != i:
                 waiting[left] = waiting[i]
             left += 1
-    book[WAITING], book[DUE] = left, count
+    book[WAITING], book[DUE], book[EARLIEST] = left, count, earliest_us
     sort(due, count, order, spare)
     used, later, quiet = book[RUNS_USED], 0, 0
     for n in range(count):
@@ -248,10 +240,18 @@ def decide(
                 used += 1
                 table[place] = slot
             begin(runs, slot, hit, slot_zone, PENDING)
+            met[slot, :] = 0
+            count_met(met, slot, hit.signal, 1)
             if limit.kind == DWELL:
                 continue
             runs[slot].state = WATCHED
         run = runs[slot]
+        if (
+            limit.kind == DWELL
+            and other_view(views, hit.source, run.source)
+            and (run.state != PENDING or hit.time_us - run.last_us <= limit.max_gap_us)
+        ):
+            continue
         if run.state == PENDING:
             moved = limit.max_move_m != inf and not (
                 metres(run.anchor_lon, run.anchor_lat, hit.lon, hit.lat) <= limit.max_move_m
@@ -259,13 +259,22 @@ def decide(
             if hit.time_us - run.last_us > limit.max_gap_us or moved:
                 if hit.inside:
                     begin(runs, slot, hit, slot_zone, PENDING)
+                    met[slot, :] = 0
+                    count_met(met, slot, hit.signal, 1)
                 else:
                     run.state = GONE
                 continue
-            if hit.time_us < run.since_us + limit.raise_after_us or run.points + 1 < limit.min_points:
+            count_met(met, slot, hit.signal, 1)
+            lasted_us, points = hit.time_us - run.since_us, run.points + 1
+            if (
+                lasted_us < limit.raise_after_us
+                or points < limit.min_points
+                or asks_more(needs, met, slot, hit.rule, lasted_us, points)
+            ):
                 run.last_us, run.source, run.variant = hit.time_us, hit.source, hit.variant
                 run.points += 1
                 continue
+            count_met(met, slot, hit.signal, -1)  # its watch counts it
         elif (
             run.state == OPEN
             and hit.time_us <= run.quiet_until_us
@@ -364,57 +373,108 @@ def see(
     return shut, back
 
 
+ENTERED, NO_WORDS = range(2)
+"""How `enter` ends: without room for the name of a source it is called again, with more."""
+
+
 @loop(
-    numba.types.UniTuple(numba.int64, 2)(
-        read_only(numba.int64),
+    numba.types.UniTuple(numba.int64, 4)(
+        read_only(numba.uint8),
         INTS,
-        read_only(numba.boolean),
+        INTS,
+        read_only(numba.uint8),
+        INTS,
+        INTS,
+        LONGS,
         numba.boolean,
-        read_only(numba.int32),
-        read_only(numba.float64),
-        read_only(numba.float64),
-        read_only(numba.float64),
+        INTS,
+        numba.uint64[:, ::1],
+        numba.uint8[::1],
         numba.int64,
         numba.int64,
         numba.int64,
+        numba.int64,
+        INTS,
+        numba.uint64[:, ::1],
         LONGS,
         numba.boolean[::1],
     )
 )
-def admit(
+def enter(
+    buffer: U8,
+    source_at: I32,
+    source_size: I32,
+    naturals: U8,
+    natural_at: I32,
+    natural_size: I32,
     time_us: I64,
-    sources: I32,
-    known: Mask,
-    believe: bool,
-    record: I32,
-    lon: F64,
-    lat: F64,
-    box: F64,
+    timed: bool,
+    slots: I32,
+    words: U64,
+    arena: U8,
+    held: int,
     lateness_us: int,
     watermark_us: int,
     known_for_us: int,
+    sources: I32,
+    prints: U64,
     before: I64,
     ask: Mask,
-) -> tuple[int, int]:
-    """Of records in their order: the watermark each met, and whether it may be a doubled one. Gives the watermark after
-    all of them, and how many records are from a source that is not registered, or have a row outside the box."""
-    bad = 0
+) -> tuple[int, int, int, int]:
+    """Of good records in their order: the number of their source, their print, the watermark each met, and whether it
+    may be a doubled one.
+
+    `naturals` have what a record is about; where `timed` its time counts with it. Gives how it ended, how many words
+    the table of sources holds then, the watermark after all of the records, and how many were behind the one they met;
+    or, without room for a word, its size in the place of the watermark.
+    """
+    late = 0
     for i in range(len(time_us)):
+        source, held = intern(buffer, source_at[i], source_size[i], slots, words, arena, held, True)
+        if source == FULL:
+            return NO_WORDS, held, source_size[i], 0
+        sources[i] = source
+        salt = np.uint64(time_us[i]) if timed else np.uint64(0)
+        prints[i, 0], prints[i, 1] = fingerprint(naturals, natural_at[i], natural_size[i], salt)
         before[i] = watermark_us
         ask[i] = time_us[i] > watermark_us - known_for_us
+        late += time_us[i] <= watermark_us
         watermark_us = max(watermark_us, time_us[i] - lateness_us)
-        if not believe and not known[sources[i]]:
-            bad += 1
-    if len(box):
-        for row in range(len(record)):
-            x, y = lon[row], lat[row]
-            if x == x and not (box[0] <= x <= box[2] and box[1] <= y <= box[3]):
-                bad += 1
-    return watermark_us, bad
+    return ENTERED, held, watermark_us, late
 
 
 @loop(
-    numba.types.UniTuple(numba.int64, 3)(
+    numba.int64(
+        INTS, numba.boolean[::1], numba.boolean, read_only(numba.int32), numba.float64[::1], LONGS, numba.boolean,
+        read_only(numba.float64), read_only(numba.float64), numba.float64[::1],
+    )
+)  # fmt: skip
+def settle_down(
+    sources: I32, known: Mask, believe: bool, record: I32, numbers: F64, shape: I64, fills: bool, source_lon: F64,
+    source_lat: F64, box: F64,
+) -> int:  # fmt: skip
+    """Give rows without a position that of their source, if it `fills`. Gives how many records are from a source that
+    is not registered, and not believed, or have a row outside the box."""
+    bad = 0
+    if not believe:
+        for i in range(len(sources)):
+            bad += not known[sources[i]]
+    if not fills and not len(box):
+        return bad
+    for row in range(len(record)):
+        lon, lat = row * shape[ROW_NUMBERS] + shape[LON], row * shape[ROW_NUMBERS] + shape[LAT]
+        if numbers[lon] != numbers[lon]:
+            if not fills:
+                continue
+            numbers[lon], numbers[lat] = source_lon[sources[record[row]]], source_lat[sources[record[row]]]
+        x, y = numbers[lon], numbers[lat]
+        if len(box) and x == x and not (box[0] <= x <= box[2] and box[1] <= y <= box[3]):
+            bad += 1
+    return bad
+
+
+@loop(
+    numba.types.UniTuple(numba.int64, 2)(
         read_only(numba.int64),
         read_only(numba.int32),
         read_only(numba.int64),
@@ -425,8 +485,7 @@ def admit(
         LONGS,
         LONGS,
         LONGS,
-        numba.boolean[::1],
-        numba.boolean[::1],
+        numba.boolean[:, ::1],
         INTS,
     )
 )
@@ -441,22 +500,20 @@ def sift(
     reach_us: I64,
     start_us: I64,
     end_us: I64,
-    fresh: Mask,
-    anyhow: Mask,
+    masks: Mask,
     unseen: I32,
-) -> tuple[int, int, int]:
-    """Which rows are of use (`anyhow`) and which of them in time (`fresh`); sightings in time lengthen their spans, but
-    for the `unseen`, which begin one or are before it. Gives how many rows are of use, in time, and how many unseen."""
-    use = timely = left = 0
+) -> tuple[int, int]:
+    """Mark which rows are of use (ANYHOW) and which of them in time (FRESH); sightings in time lengthen their spans,
+    but for the `unseen`, which begin one or are before it. Gives how many rows of use are late, and how many unseen."""
+    late = left = 0
     for row in range(len(time_us)):
         of = record[row]
-        anyhow[row] = not dropped[of]
-        fresh[row] = anyhow[row] and time_us[row] > before[of]
-        use += anyhow[row]
-        timely += fresh[row]
+        masks[ANYHOW, row] = not dropped[of]
+        masks[FRESH, row] = masks[ANYHOW, row] and time_us[row] > before[of]
+        late += masks[ANYHOW, row] and not masks[FRESH, row]
     for i in range(len(seen_time_us)):
         of, at = seen_record[i], seen_time_us[i]
         if not dropped[of] and at > before[of] and sight(sources[of], at, reach_us, start_us, end_us) != 0:
             unseen[left] = i
             left += 1
-    return use, timely, left
+    return late, left

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from geo.atlas import Atlas
-from models.columns import I32, I64, Batch, Mask, RawRecord, Spans
+from models.columns import I8, I32, I64, Batch, Mask, RawRecord, Spans
 from models.decode import Decoder
 from models.detections import Detection
 from models.observations import DecodeFailure
@@ -31,10 +31,12 @@ from rules.detection.coverage import NEVER_US, Coverage
 from rules.detection.dwell import DwellWatch
 from rules.detection.event import EventWatch, decided_at_once
 from rules.detection.hold import HoldWatch
+from rules.detection.neighbours import signals
 from rules.detection.quiet import Quiet
-from rules.detection.rows import HIT, NONE, PENDING, RUN, Rows, plain_bytes, taken
+from rules.detection.rows import ANYHOW, ASKED, FRESH, HIT, MENDED, NONE, RUN, Rows, plain_bytes, taken
 from rules.detection.select import Cells, Fed, Selector
 from rules.detection.sources import Sources, SourcesState
+from rules.detection.tracks import Released, Tracks, TracksState, fields_asked
 from rules.detection.waiting import Waiting
 from rules.detection.watch import FAR_US, Watch
 from rules.language.model import Dwell, Hold, Rule
@@ -56,6 +58,7 @@ REACH_DEFAULT_US = {
 """Where the registry states no interval."""
 MOST_BATCHES = 1 << 30
 """Numbers of batches before they begin anew: long after the batch that had one is gone."""
+NOTHING_MET: I32 = np.empty((0, ASKED), dtype=np.int32)
 SPARE_WORDS = 4096
 """Words beyond twice those in use after which the others are forgotten."""
 
@@ -90,6 +93,8 @@ class LaneState(msgspec.Struct, array_like=True):
     waiting: bytes
     carried: list[Cells]
     runs: bytes
+    met: bytes
+    tracks: TracksState | None
     conditions: dict[str, list[Condition]]
     seen: bytes
 
@@ -137,9 +142,15 @@ class Lane:
             topic, atlas, decoder, self.sources, lateness_us=lateness_us, dedupe_us=DEDUPE_FOR_US,
             accept_unregistered=accept_unregistered, compiled=compiled,
         )  # fmt: skip
-        self.selector = Selector(topic, self.rules, self.paths, atlas.index, compiled=compiled)
-        self.watches = [self._watch(rule, number) for number, rule in enumerate(self.rules)]
         self.at_once = [decided_at_once(rule) for rule in self.rules]
+        self.mended = [rule.neighbours is not None for rule in self.rules]
+        sees = [
+            MENDED if mended else ANYHOW if once else FRESH
+            for mended, once in zip(self.mended, self.at_once, strict=True)
+        ]
+        self.selector = Selector(topic, self.rules, self.paths, atlas.index, sees, compiled=compiled)
+        self.watches = [self._watch(rule, number) for number, rule in enumerate(self.rules)]
+        self.tracks = self._tracks(compiled) if any(self.mended) else None
         self.quiet = Quiet(self) if compiled else None
         self.watermark_us = NEVER_US
         self.looked_us = NEVER_US
@@ -148,6 +159,7 @@ class Lane:
         self.upto: list[tuple[int, int]] = []
         self.next_batch = 0
         self.words_kept = 0
+        self.key_words: dict[bytes | None, int] = {}
         self.timers: list[tuple[int, int, tuple[str, ...], str]] = []
         self.asleep: list[tuple[int, Watch, Condition]] = []
         self.seen = Seen(compiled)
@@ -160,6 +172,14 @@ class Lane:
         if isinstance(detect, Hold):
             return HoldWatch(rule, number, self, STREAMS[self.topic].fields[detect.value_field].unit)
         return EventWatch(rule, number, self, None)
+
+    def _tracks(self, compiled: bool) -> Tracks:
+        numbers = [number for number, mended in enumerate(self.mended) if mended]
+        rules = [self.rules[number] for number in numbers]
+        keys = {field for rule in rules for field in rule.by}
+        carried = {field for number in numbers for field in self.selector.carried[number]}
+        asked = [rule.neighbours for rule in rules if rule.neighbours is not None]
+        return Tracks(fields_asked(rules, keys, carried), asked, self.words, compile_=compiled)
 
     def _reach_us(self, source: str) -> int:
         device = None if self.atlas.registry is None else self.atlas.registry.devices.get(source)
@@ -179,16 +199,16 @@ class Lane:
             dropped = arrived.failed | doubled
         used, late_rows = self._sift(fed, arrived, before, dropped)
         self._settle(watermark_us)
-        late = np.flatnonzero(arrived.time_us <= before)
-        too_late = [
-            Late(fed.place[i], int(before[i] + self.lateness_us - arrived.time_us[i]))
-            for i in late.tolist()
-            if not dropped[i] and not used[i]
-        ]
+        too_late = [] if arrived.late == 0 and not fed.ticks else self._too_late(fed, arrived, before, dropped | used)
         dead = [f._replace(record=fed.place[f.record]) for f in sorted(arrived.failures, key=lambda f: f.record)]
         count, doubles = int(np.count_nonzero(used)), int(np.count_nonzero(doubled))
         filtered = len(fed.values) - len(dead) - doubles - len(too_late) - count
         return LaneOutcome(self._told(), dead, too_late, count, filtered, doubles, late_rows, arrived.unknown_fields)
+
+    def _too_late(self, fed: Incoming, arrived: Arrived, before: I64, otherwise: Mask) -> list[Late]:
+        behind_us = before + self.lateness_us - arrived.time_us
+        late = np.flatnonzero((arrived.time_us <= before) & ~otherwise)
+        return [Late(fed.place[i], int(behind_us[i])) for i in late.tolist()]
 
     def advance(self, to_us: int) -> list[Detection]:
         """The clock says `to_us`: a silent lane's watermark follows it, less the lateness."""
@@ -199,7 +219,8 @@ class Lane:
         """The earliest that the clock must say for `advance` to tell something, if nothing comes; None: never."""
         if self.quiet is not None and self.quiet.rest:
             return self.watermark_us + self.lateness_us + 1
-        due_us = min(self.waiting.earliest_us, self.timers[0][0] if self.timers else FAR_US)
+        held_us = FAR_US if self.tracks is None else self.tracks.earliest_us
+        due_us = min(self.waiting.earliest_us, held_us, self.timers[0][0] if self.timers else FAR_US)
         return None if due_us >= FAR_US else due_us + self.lateness_us
 
     def _watermarks(self, count: int, fed: Incoming, arrived: Arrived) -> tuple[I64, Mask, int]:
@@ -224,39 +245,77 @@ class Lane:
         used, late_rows = np.zeros(len(dropped), dtype=np.bool_), 0
         of_records = Fed(fed.offsets, arrived.prints, arrived.sources)
         for batch in arrived.batches:
-            anyhow, fresh, late = self._in_time(batch, arrived, before, dropped)
-            late_rows += late
-            if not self.rules or not len(batch):
+            masks = self.selector.masks(len(batch))
+            late_rows += self._in_time(batch, arrived, before, dropped, masks)
+            if not self.rules or not (len(batch) or self.tracks is not None):
                 continue
-            usable = [anyhow if once else fresh for once in self.at_once]
-            hits = self.selector.hits(batch, self.next_batch, usable, of_records, self.words)
+            if self.tracks is not None:
+                masks[MENDED, : len(batch)] = False
+                fresh = masks[FRESH, : len(batch)]
+                used[batch.record[fresh]] = True
+                self._hold(batch, fresh, (arrived.time_us > before) & ~dropped, of_records, fed.keys)
+            areas = self.sources.area_words(self.words)
+            hits = self.selector.hits(batch, self.next_batch, masks, of_records, self.words, areas)
             if hits:
                 for found in hits:
                     used[batch.record[found["row"]]] = True
-                self._keep(batch, hits, fed)
+                    self._fill_areas(found, batch, fed.keys)
+                self._keep(batch, hits)
         return used, late_rows
 
-    def _in_time(self, batch: Batch, arrived: Arrived, before: I64, dropped: Mask) -> tuple[Mask, Mask, int]:
-        """Which rows are of use, which of them in time, and how many are not; sightings in time are vouched for."""
+    def _hold(self, batch: Batch, fresh: Mask, timely: Mask, of: Fed, keys: Sequence[bytes | None]) -> None:
+        """Rows that rules with neighbours look at wait to be mended in order."""
+        assert self.tracks is not None
+        areas = self._areas_of(self.sources.area_words(self.words)[of.sources], np.arange(len(of.sources)), keys)
+        self.tracks.hold(batch, fresh, timely, of.offsets, of.prints, of.sources, areas)
+
+    def _mend(self, watermark_us: int) -> None:
+        """Find the hits of rules with neighbours among the rows up to the watermark; they are due at once."""
+        assert self.tracks is not None
+        released = self.tracks.release(watermark_us)
+        if released is None:
+            return
+        batch = released.batch
+        masks = self.selector.masks(len(batch))
+        masks[: MENDED + 1, : len(batch)] = False
+        masks[MENDED, : len(batch)] = released.real
+        of_records = Fed(released.offsets, released.prints, released.sources)
+        areas = self.sources.area_words(self.words)
+        hits = self.selector.hits(batch, self.next_batch, masks, of_records, self.words, areas)
+        for found in filter(len, hits):
+            found["area"] = released.areas[batch.record[found["row"]]]
+            found["signal"] = self._signals(found, released)
+        if hits:
+            self._keep(batch, hits)
+
+    def _signals(self, hits: Rows, released: Released) -> I8:
+        assert self.tracks is not None
+        asked = self.rules[int(hits["rule"][0])].neighbours
+        assert asked is not None
+        return signals(asked, hits, released, self.tracks.aheads, self.tracks.loops)
+
+    def _in_time(self, batch: Batch, arrived: Arrived, before: I64, dropped: Mask, masks: Mask) -> int:
+        """Mark which rows are of use and which of them in time; gives how many are not. Sightings in time are vouched
+        for."""
         rows, coverage = len(batch), self.coverage
         if self.quiet is None:
             anyhow = ~dropped[batch.record]
             fresh = anyhow & (batch.time_us > before[batch.record])
+            masks[ANYHOW, :rows], masks[FRESH, :rows] = anyhow, fresh
             seen = (batch.seen_time_us > before[batch.seen_record]) & ~dropped[batch.seen_record]
             coverage.see(arrived.sources[batch.seen_record[seen]], batch.seen_time_us[seen])
-            return anyhow, fresh, int(np.count_nonzero(anyhow)) - int(np.count_nonzero(fresh))
-        anyhow, fresh = np.empty(rows, dtype=np.bool_), np.empty(rows, dtype=np.bool_)
+            return int(np.count_nonzero(anyhow)) - int(np.count_nonzero(fresh))
         unseen = np.empty(len(batch.seen_time_us), dtype=np.int32)
-        use, timely, left = self.quiet.runs.kernels.sift(
+        late, left = self.quiet.runs.kernels.sift(
             batch.time_us, batch.record, batch.seen_time_us, batch.seen_record, before, dropped, arrived.sources,
-            coverage.reach_us, coverage.start_us, coverage.end_us, fresh, anyhow, unseen,
+            coverage.reach_us, coverage.start_us, coverage.end_us, masks, unseen,
         )  # fmt: skip
         if left:
             more = unseen[:left]
             coverage.see(arrived.sources[batch.seen_record[more]], batch.seen_time_us[more])
-        return anyhow, fresh, use - timely
+        return int(late)
 
-    def _keep(self, batch: Batch, hits: list[Rows], fed: Incoming) -> None:
+    def _keep(self, batch: Batch, hits: list[Rows]) -> None:
         """Decide at once what order can't change; the rest waits, and its batch with it."""
         number = self.next_batch
         self.next_batch = (number + 1) % MOST_BATCHES
@@ -266,7 +325,6 @@ class Lane:
         for found in hits:
             if len(found) == 0:
                 continue
-            self._fill_areas(found, batch, fed)
             if self.at_once[int(found["rule"][0])]:
                 at_once += self.hits_of(found, None)
             else:
@@ -276,19 +334,21 @@ class Lane:
         if upto_us == NEVER_US:
             del self.batches[number]
         else:
-            self.upto.append((upto_us, number))
+            heappush(self.upto, (upto_us, number))
 
-    def _fill_areas(self, hits: Rows, batch: Batch, fed: Incoming) -> None:
-        """The area from the registry, else the record's key, as a word."""
-        areas = self.sources.area_words(self.words)[hits["source"]]
-        unknown = np.flatnonzero(areas == NONE)
-        if len(unknown):
-            keys = fed.keys
-            named = [keys[record] for record in batch.record[hits["row"][unknown]].tolist()]
-            distinct = list(dict.fromkeys(named))
-            ids = dict(zip(distinct, self.words.intern(Spans.of(distinct)).tolist(), strict=True))
-            areas[unknown] = [ids[name] for name in named]
-        hits["area"] = areas
+    def _fill_areas(self, hits: Rows, batch: Batch, keys: Sequence[bytes | None]) -> None:
+        if NONE in hits["area"].tolist():
+            hits["area"] = self._areas_of(hits["area"], batch.record[hits["row"]], keys)
+
+    def _areas_of(self, areas: I32, records: I32 | I64, keys: Sequence[bytes | None]) -> I32:
+        """Where the registry has no area it is the record's key, as a word."""
+        words, found = self.key_words, areas.tolist()
+        named = [keys[record] if area == NONE else None for area, record in zip(found, records.tolist(), strict=True)]
+        if new := [name for name in dict.fromkeys(named) if name not in words]:
+            words.update(zip(new, self.words.intern(Spans.of(new)).tolist(), strict=True))
+        return np.array(
+            [words[name] if area == NONE else area for area, name in zip(found, named, strict=True)], dtype=np.int32
+        )
 
     def hits_of(self, rows: Rows, runs: I32 | None) -> list[Hit]:
         """HIT rows as what watches take, in order. `runs`: the place of each among the runs."""
@@ -320,6 +380,8 @@ class Lane:
         if watermark_us <= self.watermark_us:
             return
         self.watermark_us = watermark_us
+        if self.tracks is not None:
+            self._mend(watermark_us)
         timers = self.timers
         hits = self._due(watermark_us)
         if self.quiet is not None:
@@ -376,14 +438,16 @@ class Lane:
 
     def _let_go(self) -> None:
         """Batches that no waiting hit stands in."""
-        done = [number for upto_us, number in self.upto if upto_us <= self.watermark_us]
-        if done:
-            self.upto = [one for one in self.upto if one[0] > self.watermark_us]
-            if self.quiet is None:
-                for number in done:
-                    del self.batches[number]
-            else:
-                self.quiet.let_go(done)
+        upto, done = self.upto, []
+        while upto and upto[0][0] <= self.watermark_us:
+            done.append(heappop(upto)[1])
+        if not done:
+            return
+        if self.quiet is None:
+            for number in done:
+                del self.batches[number]
+        else:
+            self.quiet.let_go(done)
 
     def _forget(self) -> None:
         self.seen.forget_before(self.watermark_us - DEDUPE_FOR_US)
@@ -400,8 +464,12 @@ class Lane:
         rows = self._all_rows()
         for part in rows:
             silent[part["source"]] = False
+        if self.tracks is not None:
+            silent[self.tracks.named_sources()] = False
         if silent.any():
             moved = self.sources.keep(~silent)
+            if self.tracks is not None:
+                self.tracks.sources_moved(moved)
             for part in rows:
                 part["source"] = moved[part["source"]]
             for watch in self.watches:
@@ -411,13 +479,18 @@ class Lane:
     def _forget_words(self) -> None:
         wanted = np.zeros(len(self.words), dtype=np.bool_)
         held = [part[name] for part in self._all_rows() for name in ("k0", "k1", "k2", "area")]
+        if self.tracks is not None:
+            held += self.tracks.word_columns()
         for ids in held:
             wanted[ids[ids >= 0]] = True
         moved = np.append(self.words.keep(wanted), np.int32(NONE))
         for ids in held:
             ids[:] = moved[ids]
         self.sources.forget_area_words()
+        self.key_words.clear()
         self.words_kept = len(self.words)
+        if self.tracks is not None:
+            self.tracks.words_moved()
         if self.quiet is not None:
             self.quiet.renamed()
 
@@ -428,6 +501,7 @@ class Lane:
     def nbytes(self) -> int:
         """What its arrays take: not the conditions that are open, nor the batches that wait."""
         runs = 0 if self.quiet is None else self.quiet.nbytes
+        runs += 0 if self.tracks is None else self.tracks.nbytes
         return self.words.nbytes + self.sources.nbytes + self.seen.nbytes + self.waiting.nbytes + runs
 
     # what watches ask of their lane
@@ -465,7 +539,7 @@ class Lane:
         rows["batch"], rows["row"] = 0, np.arange(len(rows))
         if self.quiet is not None:
             self.quiet.catch_up_all()
-        runs = np.empty(0, dtype=RUN) if self.quiet is None else self.quiet.pending()
+        runs, met = (np.empty(0, dtype=RUN), NOTHING_MET) if self.quiet is None else self.quiet.pending()
         zones = numbered_anew([rows["zone"], runs["zone"], runs["slot_zone"]])
         return LaneState(
             self.watermark_us,
@@ -476,6 +550,8 @@ class Lane:
             plain_bytes(rows),
             carried,
             plain_bytes(runs),
+            met.tobytes(),
+            None if self.tracks is None else self.tracks.snapshot(),
             {
                 rule_key(w.rule): [msgspec.structs.replace(c, run=NONE) for c in w.open.values()]
                 for w in self.watches
@@ -488,10 +564,11 @@ class Lane:
         """Of a lane that was fed nothing yet."""
         self.watermark_us = saved.watermark_us
         self.words.restore(*saved.words)
+        self.key_words.clear()
         self.words_kept = len(self.words)
         self.sources.restore(saved.sources)
         self.seen.restore(saved.seen)
-        waiting = self._of_today(np.frombuffer(saved.waiting, HIT).copy(), saved)
+        waiting, _ = self._of_today(np.frombuffer(saved.waiting, HIT).copy(), saved)
         if len(waiting):
             self.batches[0] = saved.carried
             self.upto.append((self.waiting.add(waiting), 0))
@@ -504,11 +581,18 @@ class Lane:
                 for condition in conditions:
                     condition.variant = variant_of_today(watch.rule, condition.variant)
                     condition.run = NONE
-        runs = self._of_today(np.frombuffer(saved.runs, RUN).copy(), saved)
+        if self.tracks is not None and saved.tracks is not None:
+            self.tracks.restore(saved.tracks)
+        runs = np.frombuffer(saved.runs, RUN).copy()
+        met = np.zeros((len(runs), ASKED), dtype=np.int32)
+        if saved.met:
+            met[:] = np.frombuffer(saved.met, np.int32).reshape(-1, ASKED)
+        runs, kept = self._of_today(runs, saved)
+        met = met[kept]
         if self.quiet is not None:
-            self.quiet.restore(runs)
+            self.quiet.restore(runs, met)
         else:
-            self._restore_runs(runs)
+            self._restore_runs(runs, met)
         for watch in self.watches:
             for condition in watch.open.values():
                 if condition.unknown:  # it may have slept: look, and it sleeps on
@@ -516,32 +600,34 @@ class Lane:
         self.timers = [(c.wake_us, w.number, *w.slot(c)) for w in self.watches for c in w.open.values()]
         heapify(self.timers)
 
-    def _of_today(self, rows: Rows, saved: LaneState) -> Rows:
-        """Rows of a snapshot with the numbers that rules, zones and variants have now; those that are gone left out."""
+    def _of_today(self, rows: Rows, saved: LaneState) -> tuple[Rows, Mask]:
+        """Rows of a snapshot with the numbers that rules, zones and variants have now, those that are gone left out;
+        and which are there still."""
         rule_numbers = {rule_key(rule): number for number, rule in enumerate(self.rules)}
         zone_numbers = self.atlas.index.numbers
         rules = np.array([rule_numbers.get(name, NONE) for name in saved.rules], dtype=np.int32)
         zones = np.array([*(zone_numbers.get(path, NONE - 1) for path in saved.zones), NONE], dtype=np.int32)
         if not len(rows):
-            return rows
+            return rows, np.ones(0, dtype=np.bool_)
         rows["rule"] = rules[rows["rule"]]
         for name in ("zone", "slot_zone") if rows.dtype == RUN else ("zone",):
             rows[name] = zones[rows[name]]
-        rows = taken(rows, (rows["rule"] != NONE) & (rows["zone"] >= NONE))
+        kept = (rows["rule"] != NONE) & (rows["zone"] >= NONE)
+        rows = taken(rows, kept)
         variants = np.array([len(rule.variants) - 1 for rule in self.rules], dtype=np.int16)
         rows["variant"] = np.where(rows["variant"] < variants[rows["rule"]], rows["variant"], BASE)
-        return rows
+        return rows, kept
 
-    def _restore_runs(self, runs: Rows) -> None:
+    def _restore_runs(self, runs: Rows, met: I32) -> None:
         """Pending runs of compiled loops as conditions."""
-        for row in runs[runs["state"] == PENDING]:
+        for row, had in zip(runs, met, strict=True):
             watch = self.watches[int(row["rule"])]
             words = int(row["k0"]), int(row["k1"]), int(row["k2"])
-            condition = self.condition_of(row, self.selector.key_texts(watch.number, words, self.words))
+            condition = self.condition_of(row, had, self.selector.key_texts(watch.number, words, self.words))
             watch.open[watch.slot(condition)] = condition
             condition.wake_us = condition.last_us + watch.forgotten_after_us
 
-    def condition_of(self, run: np.void, key: tuple[str, ...]) -> Condition:
+    def condition_of(self, run: np.void, met: I32, key: tuple[str, ...]) -> Condition:
         """A pending run as what a watch remembers of it."""
         area, zone = int(run["area"]), int(run["zone"])
         lon, lat = float(run["anchor_lon"]), float(run["anchor_lat"])
@@ -560,5 +646,6 @@ class Lane:
             value=None,
             variant=int(run["variant"]),
             points=int(run["points"]),
+            met=met.tolist() if self.mended[int(run["rule"])] else [],
             evidence=[int(run["first_offset"])],
         )

@@ -13,12 +13,14 @@ from typing import Protocol
 import numpy as np
 
 from geo.atlas import Atlas
-from models.columns import I32, I64, Batch, Spans
+from models.columns import F64, I32, I64, Batch, Spans
 from models.words import Words
 from rules.detection.condition import Condition, Hit
 from rules.detection.coverage import NEVER_US, Coverage
 from rules.detection.dwell import DwellWatch
+from rules.detection.neighbours import needs_of
 from rules.detection.rows import (
+    ASKED,
     DWELL,
     EVENT,
     GONE,
@@ -36,6 +38,7 @@ from rules.detection.rows import (
 )
 from rules.detection.runs import Runs
 from rules.detection.select import Cells, Selector
+from rules.detection.sources import Sources
 from rules.detection.waiting import LEAST_ROOM, MOST_SPARE, Waiting
 from rules.detection.watch import FAR_US, ConditionKey, Watch
 from rules.language.model import Dwell, Event
@@ -54,6 +57,7 @@ class Surroundings(Protocol):
     words: Words
     watches: list[Watch]
     coverage: Coverage
+    sources: Sources
     waiting: Waiting
     batches: dict[int, Batch | list[Cells]]
     selector: Selector
@@ -61,14 +65,16 @@ class Surroundings(Protocol):
 
     def cells(self, rule: int, batch: int, row: int) -> Cells: ...
     def hits_of(self, rows: Rows, runs: I32 | None) -> list[Hit]: ...
-    def condition_of(self, run: np.void, key: tuple[str, ...]) -> Condition: ...
+    def condition_of(self, run: np.void, met: I32, key: tuple[str, ...]) -> Condition: ...
 
 
 class Quiet:
     def __init__(self, lane: Surroundings) -> None:
         self.lane = lane
-        self.runs = Runs([watch.forgotten_after_us for watch in lane.watches])
+        asked = any(watch.rule.neighbours is not None for watch in lane.watches)
+        self.runs = Runs([watch.forgotten_after_us for watch in lane.watches], asked=asked)
         self.limits = limits_of(lane.watches)
+        self.needs: F64 = np.array([needs_of(watch.rule.neighbours) for watch in lane.watches]).reshape(-1, ASKED + 1)
         self.absent_us: list[list[int]] = self.limits["absent_us"].tolist()
         self.open_at: dict[int, tuple[Watch, Condition]] = {}
         self.touched: dict[int, tuple[Watch, ConditionKey]] = {}
@@ -108,12 +114,12 @@ class Quiet:
             self._moved(self.runs.make_room(count, lane.waiting.earliest_us))
         book[kernels.RUNS_USED], book[kernels.WAITING] = self.runs.used, count
         kernels.decide(
-            waiting, watermark_us, self.due, self.order, self.spare, self.limits, self.runs.rows, self.runs.table,
-            lane.coverage.start_us, book, self.deferred, self.deferred_run, self.quietly,
+            waiting, watermark_us, self.due, self.order, self.spare, self.limits, self.needs, self.runs.rows,
+            self.runs.met, self.runs.table, lane.sources.cameras, lane.coverage.start_us, book, self.deferred,
+            self.deferred_run, self.quietly,
         )  # fmt: skip
-        used, left, _, deferred, quietly = book[:5].tolist()
-        self.runs.used = used
-        lane.waiting.left(left)
+        self.runs.used, left, _, deferred, quietly, _, earliest_us = book[:7].tolist()
+        lane.waiting.left(left, earliest_us)
         if quietly:
             slots = self.quietly[:quietly].copy()
             self.followed.append((slots, self.runs.facts["batch"][slots], [], 0))
@@ -135,7 +141,7 @@ class Quiet:
             if self.runs.facts["resting"][run]:
                 self._plan(watch, condition)
         elif isinstance(watch, DwellWatch) and watch.slot(hit) not in watch.open:
-            condition = self.lane.condition_of(self.runs.rows[run], hit.key)
+            condition = self.lane.condition_of(self.runs.rows[run], self.runs.met[run], hit.key)
             condition.run = run
             watch.open[watch.slot(hit)] = condition
 
@@ -166,6 +172,8 @@ class Quiet:
         facts["zone"][run] = lane.atlas.index.numbers[condition.zone] if condition.zone else NONE
         facts["area"][run] = lane.words.intern(Spans.of([condition.area.encode()]))[0]
         facts["state"][run] = PENDING
+        if condition.met:
+            self.runs.met[run] = condition.met
 
     def _fill(self, run: int, condition: Condition) -> None:
         facts = self.runs.facts
@@ -318,11 +326,12 @@ class Quiet:
 
     # stop and go on
 
-    def pending(self) -> Rows:
-        rows = self.rows
-        return taken(rows, rows["state"] == PENDING)
+    def pending(self) -> tuple[Rows, I32]:
+        """The pending runs, and what they have met."""
+        pending = self.rows["state"] == PENDING
+        return taken(self.rows, pending), self.runs.met[: len(pending)][pending]
 
-    def restore(self, runs: Rows) -> None:
+    def restore(self, runs: Rows, met: I32) -> None:
         """Pending runs of a snapshot, and a place for each condition that the watches have."""
         lane = self.lane
         held: list[tuple[Watch, Condition]] = []
@@ -335,9 +344,12 @@ class Quiet:
                 held.append((watch, condition))
                 if condition.opened_us is None and isinstance(watch, DwellWatch):
                     del watch.open[watch.slot(condition)]
-        pending = taken(runs, runs["state"] == PENDING)
-        self.runs.have(joined([np.zeros(len(held), dtype=RUN), pending, np.zeros(256, dtype=RUN)], RUN))
-        self.runs.used, facts = len(held) + len(pending), self.runs.facts
+        nothing, room = self.runs.nothing_met(len(held)), self.runs.nothing_met(256)
+        self.runs.have(
+            joined([np.zeros(len(held), dtype=RUN), runs, np.zeros(256, dtype=RUN)], RUN),
+            np.concatenate([nothing, met[:, : self.runs.asked], room]),
+        )
+        self.runs.used, facts = len(held) + len(runs), self.runs.facts
         for run, (watch, condition) in enumerate(held):
             keys = lane.words.intern(Spans.of(lane.selector.key_bytes(watch.number, condition.key)))
             facts["rule"][run] = watch.number

@@ -15,8 +15,14 @@ import numpy.typing as npt
 Rows = npt.NDArray[np.void]
 
 NONE = -1
+MOST_BOXES, IN_VIEW, USUAL, ASKED = 3, 3, 4, 5
+"""What a rule asks of a hit's surroundings, as bits of its signal: its boxes, the view, whether stopping is usual."""
 MOST_KEY_FIELDS = 3
 """Fields of a key that have a place of their own in a row. A rule `by` more has the rest joined in the last."""
+
+FRESH, ANYHOW, MENDED = range(3)
+"""Of the masks of a batch: rows in time; rows of use to a rule that is decided at once, late or not; rows of mended
+tracks. A rule looks at one of them."""
 
 HIT = np.dtype(
     [
@@ -97,12 +103,9 @@ LIMITS = np.dtype(
 """What the loop needs to know of a variant of a rule; a row a rule, a column a variant, the base last."""
 
 
-RAW = {dtype: np.dtype(("V", dtype.itemsize)) for dtype in (HIT, RUN)}
-
-
 def raw(rows: Rows) -> Rows:
     """The same memory as rows without fields: numpy copies those fifty times as fast."""
-    return rows.view(RAW[rows.dtype])
+    return rows.view(f"V{rows.dtype.itemsize}")
 
 
 def taken(rows: Rows, which: npt.NDArray[Any] | slice) -> Rows:
@@ -127,8 +130,8 @@ def room_for(rows: Rows, count: int, room: int) -> Rows:
 
 
 def grown(facts: npt.NDArray[Any], count: int, room: int) -> npt.NDArray[Any]:
-    """The same of an array of numbers."""
-    wider = np.empty(room, dtype=facts.dtype)
+    """The same of an array of numbers, whatever there is of each."""
+    wider = np.empty((room, *facts.shape[1:]), dtype=facts.dtype)
     wider[:count] = facts[:count]
     return wider
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.columns import I32, I64
-from rules.detection.rows import GONE, PENDING, RUN, Rows, raw, room_for
+from rules.detection.rows import ASKED, GONE, PENDING, RUN, Rows, grown, raw, room_for
 
 LEAST_RUNS = 256
 GROWTH, FULL = 1.35, 1.2
@@ -20,24 +20,29 @@ a city has not so many things that stand, so it is a flood of made-up keys."""
 
 
 class Runs:
-    """`longest_gap_us`: for each rule, after which no match could go on with a pending run."""
+    """`longest_gap_us`: for each rule, after which no match could go on with a pending run. `asked`: whether any rule
+    asks what stands around; then `met` has of each run how many of its hits had each."""
 
-    def __init__(self, longest_gap_us: list[int]) -> None:
+    def __init__(self, longest_gap_us: list[int], *, asked: bool) -> None:
         self.longest_gap_us = np.array(longest_gap_us, dtype=np.int64)
         self.kernels: Any = import_module("rules.detection.kernels")
-        self.have(np.zeros(LEAST_RUNS, dtype=RUN))
+        self.asked = ASKED if asked else 0
+        self.have(np.zeros(LEAST_RUNS, dtype=RUN), self.nothing_met(LEAST_RUNS))
         self.table: I32 = np.full(4 * LEAST_RUNS, -1, dtype=np.int32)
         self.used = 0
         self.expired = self.evicted = 0
 
-    def have(self, rows: Rows) -> None:
+    def nothing_met(self, count: int) -> I32:
+        return np.zeros((count, self.asked), dtype=np.int32)
+
+    def have(self, rows: Rows, met: I32) -> None:
         """`facts`: the fields, each an array; setting one value of a row is twenty times as slow."""
-        self.rows = rows
+        self.rows, self.met = rows, met
         self.facts: dict[str, npt.NDArray[Any]] = {name: rows[name] for name in RUN.names or ()}
 
     @property
     def nbytes(self) -> int:
-        return self.rows.nbytes + self.table.nbytes
+        return self.rows.nbytes + self.met.nbytes + self.table.nbytes
 
     def has_room(self, more: int) -> bool:
         return self.used + more <= len(self.rows)
@@ -47,7 +52,8 @@ class Runs:
         moved = self.sweep(watermark_us)
         need = self.used + more
         if need * FULL > len(self.rows):
-            self.have(room_for(self.rows, self.used, max(LEAST_RUNS, int(need * GROWTH))))
+            room = max(LEAST_RUNS, int(need * GROWTH))
+            self.have(room_for(self.rows, self.used, room), grown(self.met, self.used, room))
             slots = 1 << (2 * len(self.rows) - 1).bit_length()
             self.table = np.empty(max(slots, 4 * LEAST_RUNS), dtype=np.int32)
         self.kernels.index_runs(self.rows, self.used, self.table)
@@ -72,4 +78,5 @@ class Runs:
         kept = raw(rows)[keep]
         self.used = len(kept)
         raw(self.rows)[: self.used] = kept
+        self.met[: self.used] = self.met[: len(keep)][keep]
         return moved

@@ -1,6 +1,7 @@
 """The stateless part of every rule of a lane, a batch at a time: where, exempt, active, zones, overrides → hits.
 
-Masks are numpy over the whole batch; a hit is a row of numbers.
+A hit is a row of numbers. Here is the plain way, with masks of numpy over the whole batch; where loops are compiled
+`rules.detection.fused` does the same to a batch that came through the scanner.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import numpy as np
 import orjson
 
 from models.columns import F64, I8, I32, I64, U64, Batch, Column, Mask, Mixed, Numbers, Scalar, Spans, Texts, scalar
+from models.scanner import ScannedColumns
 from models.streams import STREAMS
 from models.words import Words
 from rules.detection.condition import BASE
 from rules.detection.hold import CLOSES, OPENS
-from rules.detection.rows import HIT, MOST_KEY_FIELDS, NONE, Rows, taken
+from rules.detection.rows import HIT, MENDED, MOST_KEY_FIELDS, NONE, Rows, taken
 from rules.language.model import Hold, Rule
 from rules.language.zones import zone_matches
 
@@ -62,6 +64,23 @@ class ZoneFilter:
     leaving: Lookup | None
 
 
+class Bound(NamedTuple):
+    """A rule and what the zones of today make of it.
+
+    sees     which rows it looks at, as a mask of the batch
+    leaving  which look-up says that a zone is not left yet; 0 is that of the zones themselves
+    applies  for each variant, flags of the zones where it applies; None where it names none
+    keys     the fields of its key by their places in a row
+    """
+
+    rule: Rule
+    sees: int
+    zones: ZoneFilter | None
+    leaving: int
+    applies: list[Mask | None]
+    keys: list[str]
+
+
 class Matches(NamedTuple):
     """(row, zone) pairs of one rule, the zone NONE where the rule has no zones."""
 
@@ -72,6 +91,7 @@ class Matches(NamedTuple):
     signal: I8
 
 
+LEAST_ROWS = 64
 JOIN = "+"  # no field's name has it
 
 
@@ -83,66 +103,87 @@ def key_places(names: Sequence[str]) -> list[str]:
 
 
 class Selector:
-    """All rules of one topic against one set of zones."""
+    """All rules of one topic against one set of zones. `sees`: which rows each looks at, as a mask of a batch."""
 
     def __init__(
-        self, topic: str, rules: Sequence[Rule], zone_paths: Sequence[str], index: ZoneLookup, *, compiled: bool
+        self,
+        topic: str,
+        rules: Sequence[Rule],
+        zone_paths: Sequence[str],
+        index: ZoneLookup,
+        sees: Sequence[int],
+        *,
+        compiled: bool,
     ) -> None:
-        self.kernels: Any = import_module("rules.detection.kernels") if compiled else None
         self.stream, self.rules, self.paths, self.index = STREAMS[topic], tuple(rules), tuple(zone_paths), index
-        self.filters = [self._bind(rule) for rule in self.rules]
-        self.override_zones = [
-            [matching(v.applies.zones, self.paths) if v.applies and v.applies.zones is not None else None
-             for v in rule.variants]
-            for rule in self.rules
-        ]  # fmt: skip
-        self.keys = [key_places([name for name in rule.by if name != "zone"]) for rule in self.rules]
+        self.leaving: dict[float, Lookup] = {0.0: index}
+        self.bound = [self._bind(rule, mask) for rule, mask in zip(self.rules, sees, strict=True)]
         self.carried = [
             sorted({f for f in (*rule.message.fields, *_asked_fields(rule)) if f in self.stream.fields})
             for rule in self.rules
         ]
+        self.fused: Any = None
+        if compiled and self.rules:
+            fused = import_module("rules.detection.fused")
+            self.fused = fused.Fused(topic, self.bound, list(self.leaving.values()), len(self.paths))
+        self._masks = self._room(LEAST_ROWS)
 
-    def _bind(self, rule: Rule) -> ZoneFilter | None:
+    def _bind(self, rule: Rule, sees: int) -> Bound:
+        applies = [
+            matching(v.applies.zones, self.paths) if v.applies and v.applies.zones is not None else None
+            for v in rule.variants
+        ]
+        keys = key_places([name for name in rule.by if name != "zone"])
         if rule.zones is None:
-            return None
+            return Bound(rule, sees, None, 0, applies, keys)
         buffer_m = rule.zones.edge_buffer_m
+        if buffer_m not in self.leaving:
+            self.leaving[buffer_m] = self.index.with_buffer(buffer_m)
         exclude = matching(rule.zones.exclude, self.paths)
-        return ZoneFilter(
+        zones = ZoneFilter(
             matching(rule.zones.include, self.paths),
             exclude,
             bool(exclude.any()),
-            self.index.with_buffer(buffer_m) if buffer_m > 0 else None,
+            self.leaving[buffer_m] if buffer_m > 0 else None,
         )
+        return Bound(rule, sees, zones, list(self.leaving).index(buffer_m), applies, keys)
 
-    def hits(self, batch: Batch, number: int, usable: Sequence[Mask], fed: Fed, words: Words) -> list[Rows]:
-        """Hits of all rules as HIT rows, those of one rule together; areas are left open. `usable[n]`: which rows rule
-        n may look at (late ones where it is decided at once). `number` names the batch."""
-        rows_of = [self._rows(rule, batch, usable[n]) for n, rule in enumerate(self.rules)]
-        zoned = [rows for rows, f in zip(rows_of, self.filters, strict=True) if f is not None and len(rows)]
+    def masks(self, rows: int) -> Mask:
+        """Room for what is said of so many rows: FRESH, ANYHOW and MENDED are the caller's, the others a scratch."""
+        if rows > self._masks.shape[1]:
+            self._masks = self._room(2 * rows)
+        return self._masks
+
+    def _room(self, rows: int) -> Mask:
+        count = MENDED + 1 if self.fused is None else self.fused.masks
+        return np.zeros((count, rows), dtype=np.bool_)
+
+    def hits(self, batch: Batch, number: int, masks: Mask, fed: Fed, words: Words, areas: I32) -> list[Rows]:
+        """Hits of all rules as HIT rows, those of one rule together, until the next call. `masks` say which rows there
+        are for whom; `areas`, by source, are words; `number` names the batch."""
+        columns = batch.columns
+        if self.fused is not None and isinstance(columns, ScannedColumns) and columns.fields is not None:
+            found = self.fused.hits(batch, columns.fields, number, masks, fed, words, areas)
+            return [self._with_keys(hits, batch, words, self.fused.left_keys) for hits in found]
+        plain = self._plain_hits(batch, number, masks[:, : len(batch)], fed, words)
+        for hits in plain:
+            hits["area"] = areas[hits["source"]]
+        return plain
+
+    def _plain_hits(self, batch: Batch, number: int, masks: Mask, fed: Fed, words: Words) -> list[Rows]:
+        rows_of = [np.flatnonzero(masks[bound.sees] & asked(bound.rule, batch)) for bound in self.bound]
+        zoned = [rows for rows, b in zip(rows_of, self.bound, strict=True) if b.zones is not None and len(rows)]
         inside = None
         if zoned:
             looked_up = zoned[0] if len(zoned) == 1 else np.unique(np.concatenate(zoned))
             inside = self._lookup(self.index, batch, looked_up)
         found: list[Rows] = []
-        for rule_number, rule in enumerate(self.rules):
+        for rule_number, bound in enumerate(self.bound):
             if len(rows_of[rule_number]):
-                hits = self._rule_hits(rule_number, rule, batch, rows_of[rule_number], inside)
+                hits = self._rule_hits(bound, batch, rows_of[rule_number], inside)
                 if hits is not None:
                     found.append(self._build(rule_number, batch, number, hits, fed, words))
         return found
-
-    @staticmethod
-    def _rows(rule: Rule, batch: Batch, usable: Mask) -> I64:
-        mask = usable if rule.where is None else rule.where.mask(batch) & usable
-        if rule.active is not None and mask.any():
-            mask = mask & rule.active.mask(batch.time_us)
-        for exemption in rule.exempt:
-            if mask.any():
-                exempt = exemption.where.mask(batch)
-                if exemption.until_us is not None:
-                    exempt &= batch.time_us < exemption.until_us
-                mask = mask & ~exempt
-        return np.flatnonzero(mask)
 
     @staticmethod
     def _lookup(index: Lookup, batch: Batch, rows: I64) -> tuple[I64, I64]:
@@ -150,10 +191,8 @@ class Selector:
         local, zone = index.lookup(lon[rows], lat[rows])
         return rows[local], zone
 
-    def _rule_hits(
-        self, number: int, rule: Rule, batch: Batch, rows: I64, inside: tuple[I64, I64] | None
-    ) -> Matches | None:
-        zone_filter = self.filters[number]
+    def _rule_hits(self, bound: Bound, batch: Batch, rows: I64, inside: tuple[I64, I64] | None) -> Matches | None:
+        rule, zone_filter = bound.rule, bound.zones
         if zone_filter is None:
             zone = np.full(len(rows), NONE, dtype=np.int64)
             entered = np.ones(len(rows), dtype=np.bool_)
@@ -166,7 +205,7 @@ class Selector:
                 rows, zone, entered = rows[first], zone[first], entered[first]
         if len(rows) == 0:
             return None
-        variant = self._variants(number, rule, batch, rows, zone)
+        variant = self._variants(bound, batch, rows, zone)
         if not isinstance(rule.base.detect, Hold):
             return Matches(rows, zone, entered, variant, np.zeros(len(rows), dtype=np.int8))
         signal, said = self._signals(rule, batch, rows, variant)
@@ -192,13 +231,15 @@ class Selector:
         entered = np.isin(near_row * width + near_zone, in_row * width + in_zone)
         return near_row, near_zone, entered
 
-    def _variants(self, number: int, rule: Rule, batch: Batch, rows: I64, zone: I64) -> I64:
+    @staticmethod
+    def _variants(bound: Bound, batch: Batch, rows: I64, zone: I64) -> I64:
+        rule = bound.rule
         chosen = np.full(len(rows), BASE, dtype=np.int64)
         for at in range(len(rule.variants) - 2, -1, -1):
             applies = rule.variants[at].applies
             assert applies is not None
             mask = np.ones(len(rows), dtype=np.bool_)
-            by_zone = self.override_zones[number][at]
+            by_zone = bound.applies[at]
             if by_zone is not None:
                 mask &= by_zone[zone] & (zone >= 0) if len(by_zone) else np.zeros(len(rows), dtype=np.bool_)
             if applies.where is not None:
@@ -222,26 +263,23 @@ class Selector:
         return signal, usable
 
     def _build(self, number: int, batch: Batch, batch_number: int, found: Matches, fed: Fed, words: Words) -> Rows:
-        rows = found.rows
+        rows, record = found.rows, batch.record[found.rows]
         hits: Rows = np.zeros(len(rows), dtype=HIT)
-        if self.kernels is not None:
-            self.kernels.fill_hits(
-                hits, rows, found.zone, found.entered, found.variant, found.signal, batch.time_us, batch.record,
-                batch.numbers("lon"), batch.numbers("lat"), fed.prints, fed.offsets, fed.sources, number, batch_number,
-            )  # fmt: skip
-        else:
-            record = batch.record[rows]
-            hits["time_us"] = batch.time_us[rows]
-            hits["print_a"], hits["print_b"] = fed.prints[record, 0], fed.prints[record, 1]
-            hits["offset"], hits["source"] = fed.offsets[record], fed.sources[record]
-            hits["lon"], hits["lat"] = batch.numbers("lon")[rows], batch.numbers("lat")[rows]
-            hits["ordinal"] = hits["row"] = rows
-            hits["rule"], hits["batch"], hits["zone"] = number, batch_number, found.zone
-            hits["variant"], hits["inside"], hits["signal"] = found.variant, found.entered, found.signal
-            hits["area"] = hits["k0"] = hits["k1"] = hits["k2"] = NONE
+        hits["time_us"] = batch.time_us[rows]
+        hits["print_a"], hits["print_b"] = fed.prints[record, 0], fed.prints[record, 1]
+        hits["offset"], hits["source"] = fed.offsets[record], fed.sources[record]
+        hits["lon"], hits["lat"] = batch.numbers("lon")[rows], batch.numbers("lat")[rows]
+        hits["ordinal"] = hits["row"] = rows
+        hits["rule"], hits["batch"], hits["zone"] = number, batch_number, found.zone
+        hits["variant"], hits["inside"], hits["signal"] = found.variant, found.entered, found.signal
+        hits["k0"] = hits["k1"] = hits["k2"] = NONE
+        return self._with_keys(hits, batch, words, [list(enumerate(bound.keys)) for bound in self.bound])
+
+    def _with_keys(self, hits: Rows, batch: Batch, words: Words, places: Sequence[Sequence[tuple[int, str]]]) -> Rows:
+        """The words of these fields of a rule's key filled in; a hit that lacks one is none."""
         keyed: Mask | None = None
-        for place, name in enumerate(self.keys[number]):
-            ids = self._key_ids(batch, rows, name, words)
+        for place, name in places[hits["rule"][0]]:
+            ids = self._key_ids(batch, hits["row"], name, words)
             hits[f"k{place}"] = ids
             if len(ids) and ids.min() < 0:
                 keyed = ids >= 0 if keyed is None else keyed & (ids >= 0)
@@ -265,7 +303,7 @@ class Selector:
 
     def key_texts(self, rule: int, ids: Sequence[int], words: Words) -> tuple[str, ...]:
         """The key of a hit or a run as the rule's fields, in order, without the zone."""
-        names = self.keys[rule]
+        names = self.bound[rule].keys
         texts = [words.text(word) for word in ids[: len(names)]]
         if names and JOIN in names[-1]:
             return (*texts[:-1], *orjson.loads(texts[-1]))
@@ -273,7 +311,7 @@ class Selector:
 
     def key_bytes(self, rule: int, key: Sequence[str]) -> list[bytes]:
         """The other way: the words of a key."""
-        names = self.keys[rule]
+        names = self.bound[rule].keys
         if names and JOIN in names[-1]:
             last = len(names) - 1
             return [*(text.encode() for text in key[:last]), orjson.dumps(list(key[last:]))]
@@ -308,6 +346,20 @@ def _words(column: Column, rows: I64) -> list[str | None]:
         return [None if code < 0 else words[code] for code in column.codes[rows].tolist()]
     cells = (scalar(column, int(row)) for row in rows)
     return [None if cell is None else f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in cells]
+
+
+def asked(rule: Rule, batch: Batch) -> Mask:
+    """Where a rule looks at a row at all, as far as the row says."""
+    mask = np.ones(len(batch), dtype=np.bool_) if rule.where is None else rule.where.mask(batch)
+    if rule.active is not None and mask.any():
+        mask = mask & rule.active.mask(batch.time_us)
+    for exemption in rule.exempt:
+        if mask.any():
+            exempt = exemption.where.mask(batch)
+            if exemption.until_us is not None:
+                exempt &= batch.time_us < exemption.until_us
+            mask = mask & ~exempt
+    return mask
 
 
 def _present(column: Column) -> Mask:

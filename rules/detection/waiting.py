@@ -39,21 +39,21 @@ class Waiting:
             self._room = room_for(self._room, self.count, 2 * count)
         raw(self._room)[self.count : count] = raw(hits)
         self.count = count
-        times = hits["time_us"]
-        self.earliest_us = min(self.earliest_us, int(times.min()))
-        return int(times.max())
+        times_us: list[int] = hits["time_us"].tolist()
+        self.earliest_us = min(self.earliest_us, *times_us)
+        return max(times_us)
 
-    def left(self, count: int) -> None:
-        """Only the first so many still wait: a loop has moved them there."""
+    def left(self, count: int, earliest_us: int) -> None:
+        """Only the first so many still wait: a loop has moved them there. The earliest of them, LATEST_US of none."""
         self.count = count
         if len(self._room) > MOST_SPARE and 8 * count < len(self._room):
             self._room = room_for(self._room, count, max(LEAST_ROOM, 2 * count))
-        self.earliest_us = int(self.rows["time_us"].min()) if count else LATEST_US
+        self.earliest_us = earliest_us
 
     def take_due(self, watermark_us: int) -> Rows:
         """The hits up to the watermark; they wait no more."""
         due = self.rows["time_us"] <= watermark_us
         hits, rest = taken(self.rows, due), taken(self.rows, ~due)
         raw(self._room)[: len(rest)] = raw(rest)
-        self.left(len(rest))
+        self.left(len(rest), int(rest["time_us"].min()) if len(rest) else LATEST_US)
         return hits

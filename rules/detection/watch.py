@@ -5,7 +5,7 @@ raising, stages, `still`, `unknown`, clearing. What begins, continues and ends a
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 from models.detections import Detection, DetectionKind, Evidence
@@ -13,6 +13,7 @@ from models.ids import content_id
 from models.times import SECOND_US
 from rules.detection.condition import Condition, Hit
 from rules.detection.coverage import Coverage
+from rules.detection.sources import Sources
 from rules.language.model import Rule, Variant
 
 FAR_US = 1 << 62
@@ -25,6 +26,7 @@ class Surroundings(Protocol):
     """What a watch may ask of its lane."""
 
     coverage: Coverage
+    sources: Sources
     watermark_us: int
     topic: str
     partition: int
@@ -196,8 +198,8 @@ class Watch:
         value, unit = self.measured(condition, at_us)
         self.lane.tell(
             Detection(
-                detection_id=content_id(
-                    "d", rule.id, rule.fingerprint, *condition.key, condition.zone, condition.opened_us
+                detection_id=detection_id(
+                    rule.id, rule.fingerprint, *condition.key, condition.zone, condition.opened_us
                 ),
                 kind=kind,
                 stage=stage,
@@ -223,6 +225,12 @@ class Watch:
                 attributes=condition.attributes,
             )
         )
+
+
+@lru_cache(maxsize=4096)
+def detection_id(*parts: str | int) -> str:
+    """Raised, stage, still, cleared and unknown of one opening share it."""
+    return content_id("d", *parts)
 
 
 def _rounded(degrees: float) -> float | None:
