@@ -75,6 +75,12 @@ def test_zones_far_from_the_most_are_told_once_a_group() -> None:
     ]
 
 
+@pytest.mark.parametrize(("away_deg", "told_of"), [(0.15, 0), (0.6, 1), (5.0, 1)])
+def test_twenty_kilometres_are_near_and_sixty_are_far(away_deg: float, told_of: int) -> None:
+    city = [zone_of("core", f"c{n}", LON + n / 1000) for n in range(3)]
+    assert len(advice(*city, zone_of("core", "off", LON + away_deg))) == told_of
+
+
 @given(st.lists(st.tuples(st.floats(-170, 170), st.floats(-80, 80)), min_size=1, max_size=12))
 def test_groups_hold_each_place_once_and_lie_apart(places: list[tuple[float, float]]) -> None:
     boxes = [(x, y, x, y) for x, y in places]

@@ -9,11 +9,15 @@ from random import Random
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.ticks import tick_us
+from streams.commands.one_liners import one_liner
+from streams.commands.reading import tick_ms
 from tests.fuzz.mutating import changed
+from tests.poison.cases import cases
 from tests.poison.checks import DeskTrial, DetectorTrial, check_decoding, is_detectors
 from tests.poison.test_cases import END_S, clean_detections, clean_outputs
 from tests.poison.world import TOPICS, at_ms, body, columns, good_run, key_of, readings
@@ -100,3 +104,18 @@ def flipped(rng: Random, text: bytes, most: int) -> bytes:
     """One byte of it another, gone or doubled."""
     at = rng.randrange(len(text) + 1)
     return text[:at] + rng.choice([b"", bytes([rng.randrange(256)]), text[at : at + 1] * 2]) + text[at + 1 :]
+
+
+@pytest.mark.parametrize("stamp", [b"soon", b"", b"9" * 40, b"-1", None])
+def test_a_tick_that_is_none_ended_whoever_followed_a_topic(stamp: Any) -> None:
+    assert tick_ms(Record(None, headers=(("zhinao_tick", stamp),))) is None
+    assert tick_ms(Record(None, headers=(("zhinao_tick", b"1772406600000"),))) == 1772406600000
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_all_poison_has_a_line_on_the_screen(topic: str) -> None:
+    for case in cases():
+        if case.topic == topic:
+            line = one_liner(topic, case.value, "zh")
+            assert "\n" not in line
+            assert len(line) <= 220
