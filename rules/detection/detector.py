@@ -46,7 +46,7 @@ def prepare() -> bool:
 class Memory(NamedTuple):
     """What a Detector's arrays take, how many runs are live, and what it has forgotten so far.
 
-    `expired` runs ended by themselves; `evicted` ones went because there were too many (see `Runs`).
+    `expired` runs ended by themselves; `evicted` ones went because there were too many (see `Runs`, and `Tracks`).
     """
 
     nbytes: int
@@ -126,11 +126,12 @@ class Detector:
     def memory(self) -> Memory:
         """Of all lanes together; without compiled loops runs are plain objects and not counted."""
         quiet = [lane.quiet.runs for lane in self.lanes.values() if lane.quiet is not None]
+        tracks = [lane.tracks for lane in self.lanes.values() if lane.tracks is not None]
         return Memory(
             sum(lane.nbytes for lane in self.lanes.values()),
             sum(runs.used for runs in quiet),
             sum(runs.expired for runs in quiet),
-            sum(runs.evicted for runs in quiet),
+            sum(runs.evicted for runs in quiet) + sum(one.evicted for one in tracks),
         )
 
     @property
