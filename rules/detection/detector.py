@@ -48,8 +48,7 @@ def prepare() -> bool:
 class Memory(NamedTuple):
     """What a Detector's arrays take, how many runs are live, and what it has forgotten so far.
 
-    `expired` runs ended by themselves; `evicted` ones, and cells of ground, went because there were too many (see
-    `Runs` and `Tracks`).
+    `expired` runs ended by themselves; `evicted` ones went because there were too many (see `Runs`, and `Tracks`).
     """
 
     nbytes: int
@@ -133,12 +132,12 @@ class Detector:
     def memory(self) -> Memory:
         """Of all lanes together; without compiled loops runs are plain objects and not counted."""
         quiet = [lane.quiet.runs for lane in self.lanes.values() if lane.quiet is not None]
+        tracks = [lane.tracks for lane in self.lanes.values() if lane.tracks is not None]
         return Memory(
             sum(lane.nbytes for lane in self.lanes.values()),
             sum(runs.used for runs in quiet),
             sum(runs.expired for runs in quiet),
-            sum(runs.evicted for runs in quiet)
-            + sum(lane.tracks.evicted for lane in self.lanes.values() if lane.tracks is not None),
+            sum(runs.evicted for runs in quiet) + sum(one.evicted for one in tracks),
         )
 
     @property

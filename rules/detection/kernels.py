@@ -32,6 +32,7 @@ from rules.detection.rows import (
     OPEN,
     PENDING,
     RUN,
+    SLACK,
     USUAL,
     WATCHED,
     Rows,
@@ -178,7 +179,7 @@ def asks_more(needs: F64, met: I32, slot: int, rule: int, lasted_us: int, points
     if met.shape[1] == 0 or needs[rule, ASKED] == 0.0:
         return False
     for place in range(USUAL):
-        if met[slot, place] < needs[rule, place] * points:
+        if met[slot, place] < needs[rule, place] * points - SLACK:
             return True
     return met[slot, USUAL] >= 0.5 * points and lasted_us < needs[rule, USUAL]
 
@@ -256,12 +257,11 @@ def decide(
                 continue
             runs[slot].state = WATCHED
         run = runs[slot]
-        if (
-            limit.kind == DWELL
-            and other_view(views, hit.source, run.source)
-            and (run.state != PENDING or hit.time_us - run.last_us <= limit.max_gap_us)
-        ):
-            continue
+        if limit.kind == DWELL and other_view(views, hit.source, run.source):
+            if run.state == PENDING and hit.time_us - run.last_us <= limit.max_gap_us:
+                continue
+            if run.state == OPEN and run.resting == 0 and hit.time_us <= run.quiet_until_us:
+                continue
         if run.state == PENDING:
             moved = limit.max_move_m != inf and not (
                 metres(run.anchor_lon, run.anchor_lat, hit.lon, hit.lat) <= limit.max_move_m

@@ -179,7 +179,8 @@ class Lane:
         keys = {field for rule in rules for field in rule.by}
         carried = {field for number in numbers for field in self.selector.carried[number]}
         asked = [rule.neighbours for rule in rules if rule.neighbours is not None]
-        return Tracks(fields_asked(rules, keys, carried), asked, self.words, compile_=compiled)
+        fields = fields_asked(rules, keys, carried)
+        return Tracks(fields, asked, self.words, forget_us=FORGET_SOURCE_AFTER_US, compile_=compiled)
 
     def _reach_us(self, source: str) -> int:
         device = None if self.atlas.registry is None else self.atlas.registry.devices.get(source)
@@ -266,7 +267,9 @@ class Lane:
     def _hold(self, batch: Batch, fresh: Mask, timely: Mask, of: Fed, keys: Sequence[bytes | None]) -> None:
         """Rows that rules with neighbours look at wait to be mended in order."""
         assert self.tracks is not None
-        areas = self._areas_of(self.sources.area_words(self.words)[of.sources], np.arange(len(of.sources)), keys)
+        areas: I32 = np.full(len(timely), NONE, dtype=np.int32)
+        records = np.flatnonzero(timely)
+        areas[records] = self._areas_of(self.sources.area_words(self.words)[of.sources[records]], records, keys)
         self.tracks.hold(batch, fresh, timely, of.offsets, of.prints, of.sources, areas)
 
     def _mend(self, watermark_us: int) -> None:
@@ -480,7 +483,7 @@ class Lane:
         wanted = np.zeros(len(self.words), dtype=np.bool_)
         held = [part[name] for part in self._all_rows() for name in ("k0", "k1", "k2", "area")]
         if self.tracks is not None:
-            held += self.tracks.word_columns()
+            held += self.tracks.word_columns(self.batches.values())
         for ids in held:
             wanted[ids[ids >= 0]] = True
         moved = np.append(self.words.keep(wanted), np.int32(NONE))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from models.columns import F64, I8, I64
-from rules.detection.rows import ASKED, IN_VIEW, USUAL, Rows
+from rules.detection.rows import ASKED, IN_VIEW, SLACK, USUAL, Rows
 from rules.detection.tracks import Released
 from rules.detection.tracks_loop import Loops
 from rules.language.model import Box, Neighbours
@@ -31,6 +31,7 @@ def signals(asked: Neighbours, hits: Rows, released: Released, aheads: F64, loop
         bits |= (1 - (released.ends[rows] >> far & 1)) << np.int8(IN_VIEW)
     if asked.usual_stop is not None:
         bits |= released.usual[rows] << np.int8(USUAL)
+    bits[np.isnan(hits["lon"])] = 0  # what stands around it is unknown
     return bits
 
 
@@ -61,7 +62,7 @@ def needs_of(asked: Neighbours | None) -> list[float]:
 
 
 def fulfilled(needs: Sequence[float], met: Sequence[int], points: int) -> bool:
-    return all(met[place] >= needs[place] * points for place in range(USUAL))
+    return all(met[place] >= needs[place] * points - SLACK for place in range(USUAL))
 
 
 def waits_us(needs: Sequence[float], met: Sequence[int], points: int) -> int:

@@ -79,7 +79,7 @@ class Sources:
     def _turned_to(self, camera: int, preset: float) -> int:
         number = self._turned.get((camera, preset))
         if number is None:
-            name = f"{self.names.text(camera)}{TURNED}{preset:g}"
+            name = f"{self.names.text(camera)}{TURNED}{preset + 0.0!r}"
             number = self._turned[camera, preset] = int(self.numbers(Spans.of([name.encode()]))[0])
         return number
 

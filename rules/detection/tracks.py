@@ -21,9 +21,12 @@ from rules.detection.rows import grown, joined, plain_bytes, room_for
 from rules.detection.tracks_loop import (
     CELL,
     CELLS_USED,
+    FORGET_US,
     KNOWN_FOR_US,
+    LAST_FRAME,
     NEVER_US,
     NEWEST,
+    NO_VIEW,
     NONE,
     PLAIN,
     RING,
@@ -47,6 +50,9 @@ FACTS = {
 MOST_CELLS = 1 << 20
 """Of ground a lane knows: some 60 MB, the views of several thousand cameras. Beyond, the half that was not entered for
 longest is forgotten and counted."""
+MOST_TRACKS = 1 << 18
+"""A lane knows: some 110 MB, ten thousand cameras with 25 objects each. Beyond, the half not seen for longest is
+forgotten and counted: a flood of made-up ids."""
 
 
 class TracksState(msgspec.Struct, array_like=True):
@@ -78,6 +84,18 @@ class Released(NamedTuple):
     first: I64
     last: I64
     real: Mask
+
+
+class Piece(NamedTuple):
+    """Rows that wait, by what is kept of each, and the span of their times."""
+
+    first_us: int
+    last_us: int
+    rows: dict[str, npt.NDArray[Any]]
+
+    @classmethod
+    def of(cls, rows: dict[str, npt.NDArray[Any]]) -> Piece:
+        return cls(int(rows["time_us"].min()), int(rows["time_us"].max()), rows)
 
 
 class Held(Columns):
@@ -123,7 +141,7 @@ class Tracks:
     """Of one lane of camera.tracks. `fields`: what is kept of each row."""
 
     def __init__(
-        self, fields: Sequence[str], neighbours: Sequence[Neighbours], words: Words, *, compile_: bool
+        self, fields: Sequence[str], neighbours: Sequence[Neighbours], words: Words, *, forget_us: int, compile_: bool
     ) -> None:
         kinds = STREAMS["camera.tracks"].fields
         self.numbers = [name for name in fields if kinds[name].kind == "number"]
@@ -134,19 +152,19 @@ class Tracks:
         self.learn_stops = any(n.usual_stop is not None for n in neighbours)
         self.loops: Loops = compiled() if compile_ else PLAIN
         self.compiled = compile_
-        self.pieces: list[dict[str, npt.NDArray[Any]]] = []
+        self.pieces: list[Piece] = []
         self.earliest_us = -NEVER_US
-        self.book: I64 = np.zeros(2, dtype=np.int64)
+        self.book: I64 = np.array([0, 0, forget_us], dtype=np.int64)
         self.tracks: Rows = np.zeros(LEAST_ROOM, dtype=TRACK)
         self.rings: F64 = np.zeros((LEAST_ROOM, RING, 3))
         self.cells: Rows = np.zeros(LEAST_ROOM, dtype=CELL)
-        self.views: I64 = np.empty((0, 3), dtype=np.int64)
+        self.views: I64 = np.empty((0, len(NO_VIEW)), dtype=np.int64)
         self.evicted = 0
         self._index()
 
     @property
     def nbytes(self) -> int:
-        held = sum(column.nbytes for piece in self.pieces for column in piece.values())
+        held = sum(column.nbytes for piece in self.pieces for column in piece.rows.values())
         known = (self.tracks, self.rings, self.cells, self.views, self.table, self.ground)
         return held + sum(one.nbytes for one in known)
 
@@ -161,23 +179,27 @@ class Tracks:
         empty, empty_us = batch.seen_record[seen], batch.seen_time_us[seen]
         if not len(rows) and not len(empty):
             return
-        record = np.concatenate([batch.record[rows], empty])
-        piece: dict[str, npt.NDArray[Any]] = {
-            "time_us": np.concatenate([batch.time_us[rows], empty_us]),
-            "print_a": prints[record, 0], "print_b": prints[record, 1],
-            "ordinal": np.concatenate([rows, np.zeros(len(empty), dtype=np.int64)]).astype(np.int32),
-            "offset": offsets[record], "source": sources[record], "area": areas[record],
-        }  # fmt: skip
-        nothing = np.full(len(empty), np.nan)
+        record, bare_rows = batch.record[rows], len(empty)
+        kept: dict[str, npt.NDArray[Any]] = {"time_us": batch.time_us[rows], "ordinal": rows.astype(np.int32)}
         for name in self.numbers:
-            piece[name] = np.concatenate([batch.numbers(name)[rows], nothing])
-        no_word = np.full(len(empty), NONE, dtype=np.int32)
+            kept[name] = batch.numbers(name)[rows]
         for name in self.texts:
-            piece[name] = np.concatenate([self._words_of(batch, name, rows), no_word])
+            kept[name] = self._words_of(batch, name, rows)
         for name in self.tokenised:
-            piece[masked(name)] = np.concatenate([self._masks_of(batch, name, rows), no_word])
+            kept[masked(name)] = self._masks_of(batch, name, rows)
+        if bare_rows:
+            record = np.concatenate([record, empty])
+            for name, column in kept.items():
+                nothing = np.full(bare_rows, np.nan if column.dtype == np.float64 else NONE, dtype=column.dtype)
+                kept[name] = np.concatenate([column, nothing])
+            kept["time_us"][len(rows) :] = empty_us
+        kept |= {
+            "print_a": prints[record, 0], "print_b": prints[record, 1], "offset": offsets[record],
+            "source": sources[record], "area": areas[record],
+        }  # fmt: skip
+        piece = Piece.of(kept)
         self.pieces.append(piece)
-        self.earliest_us = min(self.earliest_us, int(piece["time_us"].min()))
+        self.earliest_us = min(self.earliest_us, piece.first_us)
 
     def _words_of(self, batch: Batch, name: str, rows: I64) -> I32:
         spans = batch.columns.spans_of(name)
@@ -203,18 +225,19 @@ class Tracks:
             return None
         due, kept = [], []
         for piece in self.pieces:
-            now = piece["time_us"] <= watermark_us
-            if now.all():
-                due.append(piece)
+            if piece.last_us <= watermark_us:
+                due.append(piece.rows)
+            elif piece.first_us > watermark_us:
+                kept.append(piece)
             else:
-                kept.append({name: column[~now] for name, column in piece.items()})
-                if now.any():
-                    due.append({name: column[now] for name, column in piece.items()})
+                now = piece.rows["time_us"] <= watermark_us
+                due.append({name: column[now] for name, column in piece.rows.items()})
+                kept.append(Piece.of({name: column[~now] for name, column in piece.rows.items()}))
         self.pieces = kept
-        self.earliest_us = min((int(piece["time_us"].min()) for piece in kept), default=-NEVER_US)
-        piece = due[0] if len(due) == 1 else {name: np.concatenate([d[name] for d in due]) for name in due[0]}
-        order = np.lexsort((piece["ordinal"], piece["print_b"], piece["print_a"], piece["time_us"]))
-        return self._mended({name: column[order] for name, column in piece.items()})
+        self.earliest_us = min((piece.first_us for piece in kept), default=-NEVER_US)
+        rows = due[0] if len(due) == 1 else {name: np.concatenate([d[name] for d in due]) for name in due[0]}
+        order = np.lexsort((rows["ordinal"], rows["print_b"], rows["print_a"], rows["time_us"]))
+        return self._mended({name: column[order] for name, column in rows.items()})
 
     def _mended(self, rows: dict[str, npt.NDArray[Any]]) -> Released:
         count, time_us, source = len(rows["time_us"]), rows["time_us"], rows["source"]
@@ -264,15 +287,15 @@ class Tracks:
 
     def _make_room(self, count: int, sources: int) -> None:
         if sources > len(self.views):
-            views: I64 = np.empty((max(16, sources, 2 * len(self.views)), 3), dtype=np.int64)
-            views[:] = (NONE, 0, NEVER_US)
+            views: I64 = np.empty((max(16, sources, 2 * len(self.views)), len(NO_VIEW)), dtype=np.int64)
+            views[:] = NO_VIEW
             views[: len(self.views)] = self.views
             self.views = views
-        used, cells = self.book.tolist()
+        used, cells, _ = self.book.tolist()
         if used + count <= len(self.tracks) and cells + 2 * count <= len(self.cells):
             return
         self._sweep()
-        used, cells = self.book.tolist()
+        used, cells, _ = self.book.tolist()
         if 2 * (used + count) > len(self.tracks):
             room = 2 * (used + count)
             self.tracks, self.rings = room_for(self.tracks, used, room), grown(self.rings, used, room)
@@ -282,15 +305,25 @@ class Tracks:
 
     def _sweep(self) -> None:
         """Forget tracks that would count as new ones, and ground beyond what there is room for."""
-        used, count = self.book.tolist()
+        used, count, _ = self.book.tolist()
         tracks = self.tracks[:used]
         away_us = self.views[tracks["source"], WATCHED] - tracks["watched_us"]
-        self._keep_tracks((tracks["identity"] != NONE) & (away_us <= KNOWN_FOR_US))
-        if count > MOST_CELLS:
-            came_us = self.cells["came_us"][:count]
-            wanted = came_us > np.sort(came_us)[count // 2]
-            self.evicted += int(count - wanted.sum())
-            self._keep_cells(wanted)
+        known: Mask = (tracks["identity"] != NONE) & (away_us <= KNOWN_FOR_US)
+        seen_us = self.views[tracks["source"], LAST_FRAME] - away_us
+        self._keep_tracks(self._newest(known, seen_us, MOST_TRACKS))
+        self._keep_cells(self._newest(np.ones(count, dtype=np.bool_), self.cells["came_us"][:count], MOST_CELLS))
+
+    def _newest(self, known: Mask, last_us: I64, most: int) -> Mask:
+        """All that is known, or where that is more than there is room for the newer half of it."""
+        count = int(np.count_nonzero(known))
+        if count <= most:
+            return known
+        rows = np.flatnonzero(known)
+        newest = rows[np.argsort(last_us[rows], kind="stable")[count - most // 2 :]]
+        self.evicted += count - len(newest)
+        kept = np.zeros(len(known), dtype=np.bool_)
+        kept[newest] = True
+        return kept
 
     def _keep_tracks(self, wanted: Mask) -> None:
         used, count = len(wanted), int(wanted.sum())
@@ -303,7 +336,7 @@ class Tracks:
         self.book[CELLS_USED] = count
 
     def _index(self) -> None:
-        used, cells = self.book.tolist()
+        used, cells, _ = self.book.tolist()
         self.table: I32 = empty_table(len(self.tracks))
         self.ground: I32 = empty_table(len(self.cells))
         self.views[:, NEWEST] = NONE
@@ -315,27 +348,29 @@ class Tracks:
 
     def named_sources(self) -> I32:
         """The sources that rows wait of; what is known of the others goes with them."""
-        return np.concatenate([np.empty(0, dtype=np.int32), *(piece["source"] for piece in self.pieces)])
+        return np.concatenate([np.empty(0, dtype=np.int32), *(piece.rows["source"] for piece in self.pieces)])
 
     def sources_moved(self, moved: I32) -> None:
         """Each source has the number `moved` says, NONE where it is forgotten."""
-        used, cells = self.book.tolist()
+        used, cells, _ = self.book.tolist()
         for piece in self.pieces:
-            piece["source"] = moved[piece["source"]]
+            piece.rows["source"] = moved[piece.rows["source"]]
         known = moved[: len(self.views)]
         views = self.views.copy()
-        self.views[:] = (NONE, 0, NEVER_US)
+        self.views[:] = NO_VIEW
         self.views[known[known >= 0]] = views[: len(known)][known >= 0]
         for rows, count, keep in ((self.tracks, used, self._keep_tracks), (self.cells, cells, self._keep_cells)):
             rows["source"][:count] = moved[rows["source"][:count]]
             keep(rows["source"][:count] >= 0)
         self._index()
 
-    def word_columns(self) -> list[I32]:
-        """Where words are named, to be renumbered in place; then `words_moved`."""
+    def word_columns(self, released: Iterable[object]) -> list[I32]:
+        """Where words are named, in `released` batches too, to be renumbered in place; then `words_moved`."""
         used = int(self.book[TRACKS_USED])
         names = [*self.texts, *map(masked, self.tokenised), "area"]
-        held = [piece[name] for piece in self.pieces for name in names]
+        held = [piece.rows[name] for piece in self.pieces for name in names]
+        columns = [batch.columns for batch in released if isinstance(batch, Batch)]
+        held += [ids for one in columns if isinstance(one, Held) for ids in one.ids.values()]
         return [*held, *(self.tracks[name][:used] for name in ("word", "identity", "klass"))]
 
     def words_moved(self) -> None:
@@ -346,9 +381,9 @@ class Tracks:
     def snapshot(self) -> TracksState:
         self._sweep()
         self._index()
-        used, cells = self.book.tolist()
-        names = self.pieces[0] if self.pieces else {}
-        waiting = {name: np.concatenate([piece[name] for piece in self.pieces]).tobytes() for name in names}
+        used, cells, _ = self.book.tolist()
+        names = self.pieces[0].rows if self.pieces else {}
+        waiting = {name: np.concatenate([piece.rows[name] for piece in self.pieces]).tobytes() for name in names}
         return TracksState(
             waiting, plain_bytes(self.tracks[:used]), self.rings[:used].tobytes(), self.views.tobytes(),
             plain_bytes(self.cells[:cells]),
@@ -361,14 +396,14 @@ class Tracks:
         self.cells = joined([cells, np.zeros(LEAST_ROOM, dtype=CELL)], CELL)
         rings = np.frombuffer(saved.rings, np.float64).reshape(-1, RING, 3)
         self.rings = np.concatenate([rings, np.zeros((LEAST_ROOM, RING, 3))])
-        self.views = np.frombuffer(saved.views, np.int64).reshape(-1, 3).copy()
-        self.book[:] = len(tracks), len(cells)
+        self.views = np.frombuffer(saved.views, np.int64).reshape(-1, len(NO_VIEW)).copy()
+        self.book[:FORGET_US] = len(tracks), len(cells)
         self._index()
         if saved.waiting:
             count = len(saved.waiting["time_us"]) // 8
-            piece = {name: self._waiting(name, saved.waiting.get(name), count) for name in self._kept()}
-            self.pieces = [piece]
-            self.earliest_us = int(piece["time_us"].min())
+            rows = {name: self._waiting(name, saved.waiting.get(name), count) for name in self._kept()}
+            self.pieces = [Piece.of(rows)]
+            self.earliest_us = self.pieces[0].first_us
 
     def _kept(self) -> list[str]:
         return [*FACTS, *self.numbers, *self.texts, *map(masked, self.tokenised)]

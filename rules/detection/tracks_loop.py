@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from math import atan2, cos, degrees, floor, hypot, radians, sin
+from math import atan2, cos, degrees, floor, radians, sin, sqrt
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,9 @@ LEAST_PLACES, LEAST_SPAN_US = 5, 3 * SECOND_US
 STANDING_MPS = 0.5  # as rules mean it; a pedestrian is three times as fast
 GOING_MPS = 1.5
 
-SETTLED = 3  # sightings after which a new id may turn out to be a lost one: their mean shakes less than one
+SETTLED = 3  # places after which a new id may turn out to be a lost one: their mean shakes less than one
+PASSING_MPS = 4.0  # between the first and last of them: no noise, it drives
+MOST_SETTLED = 64  # ids of a frame for which a lost one is looked for: it takes time with their square
 WITHIN_M = 4.0  # queueing cars stand 6 m and more from each other
 LOST_FOR_US = 20 * SECOND_US  # time during which the camera saw the place without it: a bus passes, a camera looks away
 KNOWN_FOR_US = MINUTE_US  # the same, after which an id is a new one
@@ -64,7 +66,7 @@ TRACK = np.dtype(
         ("identity", "i4"),  # the id it goes on as; NONE: another goes on in its place
         ("klass", "i4"),
         ("next", "i4"),  # the track of this source that was new before it
-        ("sightings", "i4"),
+        ("settled", "i4"),  # places it was seen at, up to the one at which a lost one was looked for
         ("places", "i4"),  # in its ring
         ("stood", "i4"),  # frames of its present stop, and those of them without anybody before it
         ("led", "i4"),
@@ -99,8 +101,9 @@ CELL = np.dtype(
     align=True,
 )
 
-NEWEST, WATCHED, LAST_FRAME = range(3)  # of a view
-TRACKS_USED, CELLS_USED = range(2)  # of the book
+NEWEST, WATCHED, LAST_FRAME, SINCE = range(4)  # of a view; what is older than SINCE is forgotten
+NO_VIEW = (NONE, 0, NEVER_US, NEVER_US)
+TRACKS_USED, CELLS_USED, FORGET_US = range(3)  # of the book: after so long a silence a view knows nothing any more
 
 
 # -- tracks ------------------------------------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ def find_track(tracks: Any, table: I32, source: int, word: int) -> tuple[int, in
 def begin(tracks: Any, slot: int, source: int, word: int, klass: int, watched_us: int) -> None:
     t = tracks[slot]
     t.source, t.word, t.identity, t.klass = source, word, word, klass
-    t.sightings = t.places = t.stood = t.led = 0
+    t.settled = t.places = t.stood = t.led = 0
     t.watched_from_us = t.watched_us = watched_us
     t.stopped_us = NEVER_US
     t.lon = t.lat = t.speed = t.heading = t.stop_lon = t.stop_lat = np.nan
@@ -137,6 +140,8 @@ def sighted(tracks: Any, table: I32, views: I64, book: I64, source: int, word: i
     """The track of an id seen just now, a new one where there is none or it was away for long."""
     watched_us = views[source, WATCHED]
     slot, place = find_track(tracks, table, source, word)
+    if slot >= 0 and (tracks[slot].identity == NONE or watched_us - tracks[slot].watched_us > KNOWN_FOR_US):
+        tracks[slot].word = tracks[slot].identity = slot = NONE
     if slot < 0:
         slot = book[TRACKS_USED]
         book[TRACKS_USED] += 1
@@ -144,11 +149,8 @@ def sighted(tracks: Any, table: I32, views: I64, book: I64, source: int, word: i
         begin(tracks, slot, source, word, klass, watched_us)
         tracks[slot].next = views[source, NEWEST]
         views[source, NEWEST] = slot
-    elif tracks[slot].identity == NONE or watched_us - tracks[slot].watched_us > KNOWN_FOR_US:
-        begin(tracks, slot, source, word, klass, watched_us)
     t = tracks[slot]
     t.watched_us, t.klass = watched_us, klass
-    t.sightings += 1
     return int(slot)
 
 
@@ -162,6 +164,12 @@ def remember(t: Any, ring: F64, now_us: int, lon: float, lat: float) -> None:
         t.places -= 1
     ring[t.places, AT_US], ring[t.places, AT_LON], ring[t.places, AT_LAT] = now_us, lon, lat
     t.places += 1
+    t.settled = min(t.settled + 1, SETTLED + 1)
+
+
+def length(east: float, north: float) -> float:
+    """Not `hypot`, whose last digit is another in machine code."""
+    return sqrt(east * east + north * north)
 
 
 def estimate(t: Any, ring: F64, now_us: int, lon: float, lat: float, speed: float, heading: float) -> None:
@@ -189,7 +197,7 @@ def estimate(t: Any, ring: F64, now_us: int, lon: float, lat: float, speed: floa
                 to_east += off * (ring[i, AT_LON] - lon) * per_lon
                 to_north += off * (ring[i, AT_LAT] - lat) * PER_LAT
         to_east, to_north = to_east / squares, to_north / squares
-    moving = hypot(to_east, to_north)
+    moving = length(to_east, to_north)
     if heading == heading:
         t.heading = heading
     elif enough and moving >= GOING_MPS:
@@ -204,7 +212,7 @@ def estimate(t: Any, ring: F64, now_us: int, lon: float, lat: float, speed: floa
 
 
 def metres(lon_a: float, lat_a: float, lon_b: float, lat_b: float) -> float:
-    return hypot((lon_b - lon_a) * PER_LON * cos(radians(lat_a)), (lat_b - lat_a) * PER_LAT)
+    return length((lon_b - lon_a) * PER_LON * cos(radians(lat_a)), (lat_b - lat_a) * PER_LAT)
 
 
 def nearest_lost(tracks: Any, views: I64, slot: int) -> tuple[int, float]:
@@ -239,20 +247,37 @@ def go_on(tracks: Any, rings: F64, slot: int, lost: int) -> None:
         t.heading = o.heading
 
 
+def passes(t: Any, ring: F64) -> bool:
+    """Whether what has just settled drives."""
+    if t.speed == t.speed:
+        return bool(t.speed >= GOING_MPS)
+    last = t.places - 1
+    far_m = metres(ring[0, AT_LON], ring[0, AT_LAT], ring[last, AT_LON], ring[last, AT_LAT])
+    return bool(far_m * 1e6 >= PASSING_MPS * (ring[last, AT_US] - ring[0, AT_US]))
+
+
 def join_lost(tracks: Any, rings: F64, views: I64, slots: I32) -> None:
     """Of the tracks of a frame that have just settled, each goes on as the lost one nearest to it; nearest first."""
-    while True:
+    looked_at = 0
+    for i in range(len(slots)):
+        if slots[i] >= 0 and tracks[slots[i]].settled == SETTLED:
+            looked_at += 1
+            if looked_at > MOST_SETTLED or passes(tracks[slots[i]], rings[slots[i]]):
+                tracks[slots[i]].settled += 1
+    who = NONE if looked_at == 0 else 0
+    while who >= 0:
         who, whom, best_m = NONE, NONE, WITHIN_M
         for i in range(len(slots)):
             slot = slots[i]
-            if slot >= 0 and tracks[slot].sightings == SETTLED and tracks[slot].identity == tracks[slot].word:
+            if slot >= 0 and tracks[slot].settled == SETTLED:
                 lost, far_m = nearest_lost(tracks, views, slot)
-                if lost >= 0 and far_m < best_m:
+                if lost < 0:
+                    tracks[slot].settled += 1
+                elif far_m < best_m:
                     who, whom, best_m = slot, lost, far_m
-        if who < 0:
-            return
-        go_on(tracks, rings, who, whom)
-        tracks[who].sightings += 1
+        if who >= 0:
+            go_on(tracks, rings, who, whom)
+            tracks[who].settled += 1
 
 
 # -- ground ------------------------------------------------------------------------------------------------------------
@@ -287,28 +312,30 @@ def cell_at(cells: Any, ground: I32, book: I64, source: int, place: int) -> int:
     return int(slot)
 
 
-def came(cells: Any, ground: I32, source: int, lon: float, lat: float, now_us: int) -> float:
+def came(cells: Any, ground: I32, source: int, lon: float, lat: float, now_us: int, since_us: int) -> float:
     """How many tracks have come there, older ones counting less."""
     slot, _ = find_cell(cells, ground, source, place_of(lon, lat))
-    if slot < 0 or cells[slot].came == 0.0:
+    if slot < 0 or cells[slot].came == 0.0 or cells[slot].came_us < since_us:
         return 0.0
     return float(cells[slot].came * 0.5 ** ((now_us - cells[slot].came_us) / FADES_US))
 
 
-def enter(t: Any, cells: Any, ground: I32, book: I64, now_us: int) -> None:
+def enter(t: Any, cells: Any, ground: I32, book: I64, now_us: int, since_us: int) -> None:
     """A track counts once for a cell, though it may shake across its border."""
     place = place_of(t.lon, t.lat)
     if place == t.cell0 or place == t.cell1 or place == t.cell2 or place == t.cell3:
         return
     t.cell3, t.cell2, t.cell1, t.cell0 = t.cell2, t.cell1, t.cell0, place
     c = cells[cell_at(cells, ground, book, t.source, place)]
-    if c.came > 0.0:
+    if c.came_us < since_us:
+        c.came = 0.0
+    elif c.came > 0.0:
         c.came *= 0.5 ** ((now_us - c.came_us) / FADES_US)
     c.came += 1.0
     c.came_us = now_us
 
 
-def view_ends(t: Any, cells: Any, ground: I32, ahead_m: float, now_us: int) -> bool:
+def view_ends(t: Any, cells: Any, ground: I32, ahead_m: float, now_us: int, since_us: int) -> bool:
     """Whether many came here and few were seen so far ahead."""
     if t.heading != t.heading:
         return False
@@ -317,7 +344,7 @@ def view_ends(t: Any, cells: Any, ground: I32, ahead_m: float, now_us: int) -> b
     here = ahead = 0.0
     for back_m in (0.0, CELL_M):
         lon, lat = t.lon - back_m * east / per_lon, t.lat - back_m * north / PER_LAT
-        here = max(here, came(cells, ground, t.source, lon, lat, now_us))
+        here = max(here, came(cells, ground, t.source, lon, lat, now_us, since_us))
     if here < MANY:
         return False
     for short_m in (0.0, CELL_M):
@@ -325,13 +352,13 @@ def view_ends(t: Any, cells: Any, ground: I32, ahead_m: float, now_us: int) -> b
             to_east = (ahead_m - short_m) * east + aside_m * north
             to_north = (ahead_m - short_m) * north - aside_m * east
             lon, lat = t.lon + to_east / per_lon, t.lat + to_north / PER_LAT
-            ahead = max(ahead, came(cells, ground, t.source, lon, lat, now_us))
+            ahead = max(ahead, came(cells, ground, t.source, lon, lat, now_us, since_us))
     return ahead < FEW * here
 
 
-def stops_near(t: Any, cells: Any, ground: I32, now_us: int) -> int:
+def stops_near(t: Any, cells: Any, ground: I32, now_us: int, since_us: int) -> int:
     """How many stopped at the head within a cell of here, of late."""
-    per_lon, after_us, count = PER_LON * cos(radians(t.lat)), now_us - USUAL_WITHIN_US, 0
+    per_lon, after_us, count = PER_LON * cos(radians(t.lat)), max(now_us - USUAL_WITHIN_US, since_us), 0
     for east in (-CELL_M, 0.0, CELL_M):
         for north in (-CELL_M, 0.0, CELL_M):
             place = place_of(t.lon + east / per_lon, t.lat + north / PER_LAT)
@@ -407,9 +434,13 @@ def mend_frame(
     """One frame: what was not sent is filled in where it stands."""
     last_us = views[source, LAST_FRAME]
     if now_us > last_us:
-        if last_us != NEVER_US:
+        if last_us != NEVER_US and now_us - last_us <= book[FORGET_US]:
             views[source, WATCHED] += min(now_us - last_us, STEP_US)
+        elif last_us != NEVER_US:
+            views[source, WATCHED] += KNOWN_FOR_US + 1
+            views[source, SINCE] = now_us
         views[source, LAST_FRAME] = now_us
+    since_us = views[source, SINCE]
     for i in range(len(word)):
         slots[i] = NONE
         if word[i] >= 0:
@@ -438,13 +469,13 @@ def mend_frame(
             continue
         if speed[i] != speed[i]:
             lon[i], lat[i], speed[i] = t.lon, t.lat, t.speed
-        enter(t, cells, ground, book, now_us)
+        enter(t, cells, ground, book, now_us, since_us)
         for j in range(len(aheads)):
-            if view_ends(t, cells, ground, aheads[j], now_us):
+            if view_ends(t, cells, ground, aheads[j], now_us, since_us):
                 ends[i] |= 1 << j
         if learn_stops:
             watch_stop(tracks, slots, slot, cells, ground, book, now_us)
-            usual[i] = stops_near(t, cells, ground, now_us) >= USUAL
+            usual[i] = stops_near(t, cells, ground, now_us, since_us) >= USUAL
 
 
 def mend(
@@ -517,7 +548,7 @@ def look_around(
                 else:
                     inside = -behind_m <= along <= ahead_m and abs(across) <= abeam_m
             else:
-                inside = hypot(to_east, to_north) <= reach_m
+                inside = length(to_east, to_north) <= reach_m
             if inside:
                 found[i] = 1
                 break
@@ -527,6 +558,8 @@ def index(tracks: Any, used: int, table: I32, views: I64, cells: Any, cells_used
     """Fill empty tables, and hang each view's tracks together again, the newest first."""
     for slot in range(used):
         t = tracks[slot]
+        if t.word == NONE:
+            continue
         _, place = find_track(tracks, table, t.source, t.word)
         table[place] = slot
         t.next = views[t.source, NEWEST]
@@ -537,8 +570,8 @@ def index(tracks: Any, used: int, table: I32, views: I64, cells: Any, cells_used
 
 
 CALLED = (
-    spread, find_track, begin, sighted, remember, estimate, metres, nearest_lost, go_on, join_lost, place_of, find_cell,
-    cell_at, came, enter, view_ends, stops_near, led_by, watch_stop, mend_frame,
+    spread, find_track, begin, sighted, remember, length, estimate, metres, nearest_lost, go_on, passes, join_lost,
+    place_of, find_cell, cell_at, came, enter, view_ends, stops_near, led_by, watch_stop, mend_frame,
 )  # fmt: skip
 
 
