@@ -136,6 +136,18 @@ def begin(tracks: Any, slot: int, source: int, word: int, klass: int, watched_us
     t.cell0 = t.cell1 = t.cell2 = t.cell3 = NEVER_US
 
 
+def free_identity(tracks: Any, views: I64, source: int, word: int) -> int:
+    """The id of a new track: its own, or where another goes on as that one, the one that this other does not use."""
+    other = views[source, NEWEST]
+    while other >= 0:
+        o = tracks[other]
+        other = o.next
+        if o.identity == word and views[source, WATCHED] - o.watched_us <= KNOWN_FOR_US:
+            word = o.word
+            other = views[source, NEWEST]
+    return int(word)
+
+
 def sighted(tracks: Any, table: I32, views: I64, book: I64, source: int, word: int, klass: int) -> int:
     """The track of an id seen just now, a new one where there is none or it was away for long."""
     watched_us = views[source, WATCHED]
@@ -147,6 +159,7 @@ def sighted(tracks: Any, table: I32, views: I64, book: I64, source: int, word: i
         book[TRACKS_USED] += 1
         table[place] = slot
         begin(tracks, slot, source, word, klass, watched_us)
+        tracks[slot].identity = free_identity(tracks, views, source, word)
         tracks[slot].next = views[source, NEWEST]
         views[source, NEWEST] = slot
     t = tracks[slot]
@@ -570,8 +583,8 @@ def index(tracks: Any, used: int, table: I32, views: I64, cells: Any, cells_used
 
 
 CALLED = (
-    spread, find_track, begin, sighted, remember, length, estimate, metres, nearest_lost, go_on, passes, join_lost,
-    place_of, find_cell, cell_at, came, enter, view_ends, stops_near, led_by, watch_stop, mend_frame,
+    spread, find_track, begin, free_identity, sighted, remember, length, estimate, metres, nearest_lost, go_on, passes,
+    join_lost, place_of, find_cell, cell_at, came, enter, view_ends, stops_near, led_by, watch_stop, mend_frame,
 )  # fmt: skip
 
 
