@@ -65,6 +65,19 @@ class TracksState(msgspec.Struct, array_like=True):
     cells: bytes
 
 
+class Piece(NamedTuple):
+    """Rows that wait, as they came: its first and last event time spare looking at all of them."""
+
+    first_us: int
+    last_us: int
+    columns: dict[str, npt.NDArray[Any]]
+
+    @classmethod
+    def of(cls, columns: dict[str, npt.NDArray[Any]]) -> Piece:
+        time_us = columns["time_us"]
+        return cls(int(time_us.min()), int(time_us.max()), columns)
+
+
 class Released(NamedTuple):
     """Rows in order of their frames, as a batch whose records are those frames.
 
@@ -140,7 +153,7 @@ class Tracks:
         self.learn_stops = any(n.usual_stop is not None for n in neighbours)
         self.loops: Loops = compiled() if compile_ else PLAIN
         self.compiled = compile_
-        self.pieces: list[dict[str, npt.NDArray[Any]]] = []
+        self.pieces: list[Piece] = []
         self.earliest_us = -NEVER_US
         self.book: I64 = np.array([0, 0, forget_us], dtype=np.int64)
         self.tracks: Rows = np.zeros(LEAST_ROOM, dtype=TRACK)
@@ -152,7 +165,7 @@ class Tracks:
 
     @property
     def nbytes(self) -> int:
-        held = sum(column.nbytes for piece in self.pieces for column in piece.values())
+        held = sum(column.nbytes for piece in self.pieces for column in piece.columns.values())
         known = (self.tracks, self.rings, self.cells, self.views, self.table, self.ground)
         return held + sum(one.nbytes for one in known)
 
@@ -182,8 +195,8 @@ class Tracks:
             piece[name] = np.concatenate([self._words_of(batch, name, rows), no_word])
         for name in self.tokenised:
             piece[masked(name)] = np.concatenate([self._masks_of(batch, name, rows), no_word])
-        self.pieces.append(piece)
-        self.earliest_us = min(self.earliest_us, int(piece["time_us"].min()))
+        self.pieces.append(Piece.of(piece))
+        self.earliest_us = min(self.earliest_us, self.pieces[-1].first_us)
 
     def _words_of(self, batch: Batch, name: str, rows: I64) -> I32:
         spans = batch.columns.spans_of(name)
@@ -207,17 +220,19 @@ class Tracks:
         """The rows up to the watermark, mended."""
         if self.earliest_us > watermark_us:
             return None
-        due, kept = [], []
-        for piece in self.pieces:
-            now = piece["time_us"] <= watermark_us
-            if now.all():
-                due.append(piece)
+        due: list[dict[str, npt.NDArray[Any]]] = []
+        kept: list[Piece] = []
+        for held in self.pieces:
+            if held.first_us > watermark_us:
+                kept.append(held)
+            elif held.last_us <= watermark_us:
+                due.append(held.columns)
             else:
-                kept.append({name: column[~now] for name, column in piece.items()})
-                if now.any():
-                    due.append({name: column[now] for name, column in piece.items()})
+                now = held.columns["time_us"] <= watermark_us
+                due.append({name: column[now] for name, column in held.columns.items()})
+                kept.append(Piece.of({name: column[~now] for name, column in held.columns.items()}))
         self.pieces = kept
-        self.earliest_us = min((int(piece["time_us"].min()) for piece in kept), default=-NEVER_US)
+        self.earliest_us = min((held.first_us for held in kept), default=-NEVER_US)
         piece = due[0] if len(due) == 1 else {name: np.concatenate([d[name] for d in due]) for name in due[0]}
         order = np.lexsort((piece["ordinal"], piece["print_b"], piece["print_a"], piece["time_us"]))
         return self._mended({name: column[order] for name, column in piece.items()})
@@ -331,13 +346,13 @@ class Tracks:
 
     def named_sources(self) -> I32:
         """The sources that rows wait of; what is known of the others goes with them."""
-        return np.concatenate([np.empty(0, dtype=np.int32), *(piece["source"] for piece in self.pieces)])
+        return np.concatenate([np.empty(0, dtype=np.int32), *(piece.columns["source"] for piece in self.pieces)])
 
     def sources_moved(self, moved: I32) -> None:
         """Each source has the number `moved` says, NONE where it is forgotten."""
         used, cells, _ = self.book.tolist()
         for piece in self.pieces:
-            piece["source"] = moved[piece["source"]]
+            piece.columns["source"] = moved[piece.columns["source"]]
         known = moved[: len(self.views)]
         views = self.views.copy()
         self.views[:] = NO_VIEW
@@ -351,7 +366,7 @@ class Tracks:
         """Where words are named, in `released` batches too, to be renumbered in place; then `words_moved`."""
         used = int(self.book[TRACKS_USED])
         names = [*self.texts, *map(masked, self.tokenised), "area"]
-        held = [piece[name] for piece in self.pieces for name in names]
+        held = [piece.columns[name] for piece in self.pieces for name in names]
         columns = [batch.columns for batch in released if isinstance(batch, Batch)]
         held += [ids for one in columns if isinstance(one, Held) for ids in one.ids.values()]
         return [*held, *(self.tracks[name][:used] for name in ("word", "identity", "klass"))]
@@ -365,8 +380,8 @@ class Tracks:
         self._sweep()
         self._index()
         used, cells, _ = self.book.tolist()
-        names = self.pieces[0] if self.pieces else {}
-        waiting = {name: np.concatenate([piece[name] for piece in self.pieces]).tobytes() for name in names}
+        names = self.pieces[0].columns if self.pieces else ()
+        waiting = {name: np.concatenate([piece.columns[name] for piece in self.pieces]).tobytes() for name in names}
         return TracksState(
             waiting, plain_bytes(self.tracks[:used]), self.rings[:used].tobytes(), self.views.tobytes(),
             plain_bytes(self.cells[:cells]),
@@ -384,9 +399,9 @@ class Tracks:
         self._index()
         if saved.waiting:
             count = len(saved.waiting["time_us"]) // 8
-            piece = {name: self._waiting(name, saved.waiting.get(name), count) for name in self._kept()}
-            self.pieces = [piece]
-            self.earliest_us = int(piece["time_us"].min())
+            columns = {name: self._waiting(name, saved.waiting.get(name), count) for name in self._kept()}
+            self.pieces = [Piece.of(columns)]
+            self.earliest_us = self.pieces[0].first_us
 
     def _kept(self) -> list[str]:
         return [*FACTS, *self.numbers, *self.texts, *map(masked, self.tokenised)]

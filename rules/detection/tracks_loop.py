@@ -325,12 +325,14 @@ def cell_at(cells: Any, ground: I32, book: I64, source: int, place: int) -> int:
     return int(slot)
 
 
-def came(cells: Any, ground: I32, source: int, lon: float, lat: float, now_us: int, since_us: int) -> float:
-    """How many tracks have come there, older ones counting less."""
+def came(
+    cells: Any, ground: I32, source: int, lon: float, lat: float, now_us: int, since_us: int, least: float
+) -> float:
+    """How many tracks have come there, older ones counting less; at least so many as known already."""
     slot, _ = find_cell(cells, ground, source, place_of(lon, lat))
-    if slot < 0 or cells[slot].came == 0.0 or cells[slot].came_us < since_us:
-        return 0.0
-    return float(cells[slot].came * 0.5 ** ((now_us - cells[slot].came_us) / FADES_US))
+    if slot < 0 or cells[slot].came <= least or cells[slot].came_us < since_us:
+        return least
+    return max(least, float(cells[slot].came * 0.5 ** ((now_us - cells[slot].came_us) / FADES_US)))
 
 
 def enter(t: Any, cells: Any, ground: I32, book: I64, now_us: int, since_us: int) -> None:
@@ -357,7 +359,7 @@ def view_ends(t: Any, cells: Any, ground: I32, ahead_m: float, now_us: int, sinc
     here = ahead = 0.0
     for back_m in (0.0, CELL_M):
         lon, lat = t.lon - back_m * east / per_lon, t.lat - back_m * north / PER_LAT
-        here = max(here, came(cells, ground, t.source, lon, lat, now_us, since_us))
+        here = came(cells, ground, t.source, lon, lat, now_us, since_us, here)
     if here < MANY:
         return False
     for short_m in (0.0, CELL_M):
@@ -365,16 +367,18 @@ def view_ends(t: Any, cells: Any, ground: I32, ahead_m: float, now_us: int, sinc
             to_east = (ahead_m - short_m) * east + aside_m * north
             to_north = (ahead_m - short_m) * north - aside_m * east
             lon, lat = t.lon + to_east / per_lon, t.lat + to_north / PER_LAT
-            ahead = max(ahead, came(cells, ground, t.source, lon, lat, now_us, since_us))
-    return ahead < FEW * here
+            ahead = came(cells, ground, t.source, lon, lat, now_us, since_us, ahead)
+            if ahead >= FEW * here:
+                return False
+    return True
 
 
 def stops_near(t: Any, cells: Any, ground: I32, now_us: int, since_us: int) -> int:
     """How many stopped at the head within a cell of here, of late."""
-    per_lon, after_us, count = PER_LON * cos(radians(t.lat)), max(now_us - USUAL_WITHIN_US, since_us), 0
-    for east in (-CELL_M, 0.0, CELL_M):
-        for north in (-CELL_M, 0.0, CELL_M):
-            place = place_of(t.lon + east / per_lon, t.lat + north / PER_LAT)
+    after_us, count = max(now_us - USUAL_WITHIN_US, since_us), 0
+    for north in (-CELL_M, 0.0, CELL_M):
+        middle = place_of(t.lon, t.lat + north / PER_LAT)
+        for place in (middle - 1, middle, middle + 1):
             slot, _ = find_cell(cells, ground, t.source, place)
             if slot >= 0:
                 c = cells[slot]
