@@ -136,6 +136,18 @@ def begin(tracks: Any, slot: int, source: int, word: int, klass: int, watched_us
     t.cell0 = t.cell1 = t.cell2 = t.cell3 = NEVER_US
 
 
+def free_identity(tracks: Any, views: I64, source: int, word: int) -> int:
+    """The id of a new track: its own, or where another goes on as that one, the one that this other does not use."""
+    other = views[source, NEWEST]
+    while other >= 0:
+        o = tracks[other]
+        other = o.next
+        if o.identity == word and views[source, WATCHED] - o.watched_us <= KNOWN_FOR_US:
+            word = o.word
+            other = views[source, NEWEST]
+    return int(word)
+
+
 def sighted(tracks: Any, table: I32, views: I64, book: I64, source: int, word: int, klass: int) -> int:
     """The track of an id seen just now, a new one where there is none or it was away for long."""
     watched_us = views[source, WATCHED]
@@ -147,6 +159,7 @@ def sighted(tracks: Any, table: I32, views: I64, book: I64, source: int, word: i
         book[TRACKS_USED] += 1
         table[place] = slot
         begin(tracks, slot, source, word, klass, watched_us)
+        tracks[slot].identity = free_identity(tracks, views, source, word)
         tracks[slot].next = views[source, NEWEST]
         views[source, NEWEST] = slot
     t = tracks[slot]
@@ -312,12 +325,14 @@ def cell_at(cells: Any, ground: I32, book: I64, source: int, place: int) -> int:
     return int(slot)
 
 
-def came(cells: Any, ground: I32, source: int, lon: float, lat: float, now_us: int, since_us: int) -> float:
-    """How many tracks have come there, older ones counting less."""
+def came(
+    cells: Any, ground: I32, source: int, lon: float, lat: float, now_us: int, since_us: int, least: float
+) -> float:
+    """How many tracks have come there, older ones counting less; at least so many as known already."""
     slot, _ = find_cell(cells, ground, source, place_of(lon, lat))
-    if slot < 0 or cells[slot].came == 0.0 or cells[slot].came_us < since_us:
-        return 0.0
-    return float(cells[slot].came * 0.5 ** ((now_us - cells[slot].came_us) / FADES_US))
+    if slot < 0 or cells[slot].came <= least or cells[slot].came_us < since_us:
+        return least
+    return max(least, float(cells[slot].came * 0.5 ** ((now_us - cells[slot].came_us) / FADES_US)))
 
 
 def enter(t: Any, cells: Any, ground: I32, book: I64, now_us: int, since_us: int) -> None:
@@ -344,7 +359,7 @@ def view_ends(t: Any, cells: Any, ground: I32, ahead_m: float, now_us: int, sinc
     here = ahead = 0.0
     for back_m in (0.0, CELL_M):
         lon, lat = t.lon - back_m * east / per_lon, t.lat - back_m * north / PER_LAT
-        here = max(here, came(cells, ground, t.source, lon, lat, now_us, since_us))
+        here = came(cells, ground, t.source, lon, lat, now_us, since_us, here)
     if here < MANY:
         return False
     for short_m in (0.0, CELL_M):
@@ -352,16 +367,18 @@ def view_ends(t: Any, cells: Any, ground: I32, ahead_m: float, now_us: int, sinc
             to_east = (ahead_m - short_m) * east + aside_m * north
             to_north = (ahead_m - short_m) * north - aside_m * east
             lon, lat = t.lon + to_east / per_lon, t.lat + to_north / PER_LAT
-            ahead = max(ahead, came(cells, ground, t.source, lon, lat, now_us, since_us))
-    return ahead < FEW * here
+            ahead = came(cells, ground, t.source, lon, lat, now_us, since_us, ahead)
+            if ahead >= FEW * here:
+                return False
+    return True
 
 
 def stops_near(t: Any, cells: Any, ground: I32, now_us: int, since_us: int) -> int:
     """How many stopped at the head within a cell of here, of late."""
-    per_lon, after_us, count = PER_LON * cos(radians(t.lat)), max(now_us - USUAL_WITHIN_US, since_us), 0
-    for east in (-CELL_M, 0.0, CELL_M):
-        for north in (-CELL_M, 0.0, CELL_M):
-            place = place_of(t.lon + east / per_lon, t.lat + north / PER_LAT)
+    after_us, count = max(now_us - USUAL_WITHIN_US, since_us), 0
+    for north in (-CELL_M, 0.0, CELL_M):
+        middle = place_of(t.lon, t.lat + north / PER_LAT)
+        for place in (middle - 1, middle, middle + 1):
             slot, _ = find_cell(cells, ground, t.source, place)
             if slot >= 0:
                 c = cells[slot]
@@ -570,8 +587,8 @@ def index(tracks: Any, used: int, table: I32, views: I64, cells: Any, cells_used
 
 
 CALLED = (
-    spread, find_track, begin, sighted, remember, length, estimate, metres, nearest_lost, go_on, passes, join_lost,
-    place_of, find_cell, cell_at, came, enter, view_ends, stops_near, led_by, watch_stop, mend_frame,
+    spread, find_track, begin, free_identity, sighted, remember, length, estimate, metres, nearest_lost, go_on, passes,
+    join_lost, place_of, find_cell, cell_at, came, enter, view_ends, stops_near, led_by, watch_stop, mend_frame,
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import hypot, inf
+from math import atan2, cos, degrees, hypot, inf, radians, sin
 from typing import Any, NamedTuple
 
 import orjson
@@ -39,6 +39,37 @@ class Box(NamedTuple):
         half = self.side_m / 2
         east, north = abs(row["east_m"] - self.east_m) - half, abs(row["north_m"] - self.north_m) - half
         return hypot(max(east, 0), max(north, 0))
+
+
+class Around(NamedTuple):
+    """What other objects of the frame are asked for; lengths in metres, 0: not asked."""
+
+    kind: str
+    where: Where
+    ahead_m: float
+    behind_m: float
+    abeam_m: float
+    percent: int
+
+    def holds(self, row: Row) -> bool:
+        found = any(o is not row and self.where(o) and self.reaches(row, o) for o in row["frame"])
+        return found == (self.kind == "some")
+
+    def reaches(self, row: Row, other: Row) -> bool:
+        east, north = other["east_m"] - row["east_m"], other["north_m"] - row["north_m"]
+        far_m = hypot(east, north)
+        if row.get("heading_deg") is None:
+            return far_m <= max(self.ahead_m, self.behind_m)
+        turn = radians(degrees(atan2(east, north)) - row["heading_deg"])
+        along, across = far_m * cos(turn), far_m * sin(turn)
+        if abs(across) > self.abeam_m:
+            return False
+        if abs(along) <= 1:  # level: neither ahead nor behind
+            return self.ahead_m > 0 and self.behind_m > 0
+        return -self.behind_m <= along <= self.ahead_m
+
+    def enough(self, matches: Sequence[Match]) -> bool:
+        return 100 * sum(self.holds(m.row) for m in matches) >= self.percent * len(matches)
 
 
 @dataclass(frozen=True)
@@ -76,6 +107,7 @@ class Plan:
     opens: Where = lambda row: False
     closes: Where = lambda row: False
     no_data: str = "unknown"
+    around: Sequence[Around] = ()
 
 
 class Match(NamedTuple):
@@ -284,11 +316,15 @@ class Oracle:
             return anew
         if apart_m(run.matches[0], match) > match.limits.max_move_m:
             return anew
+        before = run.last.time
         run.matches.append(match)
         limits = match.limits
         due = run.matches[0].time + round(max(limits.for_s, first_stage_s(limits)) * SECOND)
         if match.time >= due and len(run.matches) >= limits.min_points:
-            self.open(plan, run, run.matches[0].time, max(due, run.matches[limits.min_points - 1].time))
+            if not all(around.enough(run.matches) for around in plan.around):
+                return run
+            at = match.time if plan.around and before >= due else due
+            self.open(plan, run, run.matches[0].time, max(at, run.matches[limits.min_points - 1].time))
         return run
 
     def hold(self, plan: Plan, key: tuple[str, ...], run: Run | None, match: Match) -> Run | None:
@@ -392,8 +428,10 @@ def rows_of(topic: str, said: Row) -> Iterator[Row]:
                 "natural_key": f"{said['sensor_id']}\x1f{time}"}  # fmt: skip
         if not said["objects"]:
             yield {**head, "empty": True, "number": 0}
+        frame: list[Row] = []
         for number, seen in enumerate(said["objects"]):
-            yield {**head, **seen, **metres(seen), "number": number}
+            frame.append({**head, **seen, **metres(seen), "number": number, "frame": frame})
+        yield from frame
     elif topic == "camera.events":
         yield {**said, **metres(said), "time": said["event_time"] * 1000, "source": said["sensor_id"],
                "natural_key": said["event_id"], "number": 0}  # fmt: skip

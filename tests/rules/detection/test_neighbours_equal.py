@@ -133,13 +133,13 @@ def street(rng: Random) -> list[Sent]:
     for sensor in rng.sample(["cam-1", "cam-2", "cam-3"], rng.randint(1, 3)):
         things = [Thing(rng, n) for n in range(rng.randint(1, 5))]
         turns, gap_s, dark = sensor == "cam-3" or rng.random() < 0.4, 0, 0
-        preset = 1
+        preset = 1.0
         for at in range(round(upto_s / step_s)):
             if rng.random() < 0.01:
                 gap_s += rng.choice([3, 15, GAP_S])
             dark = rng.choice([3, 8, 30]) if rng.random() < 0.02 else dark - 1
             if turns and rng.random() < 0.05:
-                preset = rng.choice([1, 1, 2, 1.5])
+                preset = rng.choice([1.0, 1.0, 2.0, 1.5])
             seen = [] if dark > 0 else [thing.seen(step_s) for thing in things if rng.random() < 0.95]
             one = frame(gap_s + at * step_s, *seen, sensor=sensor)
             if turns and rng.random() < 0.9:
