@@ -22,6 +22,7 @@ from models.decode import Decoder
 from models.detections import Detection
 from models.streams import DETECTOR_TOPICS
 from models.times import format_time
+from rules.detection import tracks_loop
 from rules.detection.lane import Lane, LaneOutcome, LaneState, Late
 from rules.language.model import Bundle
 
@@ -40,6 +41,7 @@ def prepare() -> bool:
         return False
     for name in LOOPS:
         import_module(name)
+    tracks_loop.compiled()
     return warm()
 
 
