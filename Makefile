@@ -7,8 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench gate lock clean check-style check-format check-types check-imports check-rules \
-        check-zones check-registry
+.PHONY: help setup demo check test bench gate fuzz lock clean check-style check-format check-types check-imports check-rules \
+        check-zones check-registry check-contracts
 
 # What is installed is named by the content of the locks: a fresh clone, another branch or a new lock installs again, a
 # changed file time does not.
@@ -26,9 +26,9 @@ setup: $(DEV_STAMP) ## .venv with everything for working on zhinao
 demo: $(RUN_STAMP) ## the shipped city, live, without Kafka (ARGS=…)
 	$(BIN)/python -m app demo $(ARGS)
 
-check: $(DEV_STAMP) ## style, types, imports, rules, zones, registry; all of them, even when one fails
+check: $(DEV_STAMP) ## style, types, imports, rules, zones, registry, contracts; all of them, even when one fails
 	@$(MAKE) --no-print-directory --keep-going check-style check-format check-types check-imports check-rules \
-	    check-zones check-registry
+	    check-zones check-registry check-contracts
 
 check-style: $(DEV_STAMP)
 	$(BIN)/ruff check
@@ -44,6 +44,8 @@ check-zones: $(RUN_STAMP)
 	$(BIN)/python -m app zones check
 check-registry: $(RUN_STAMP)
 	$(BIN)/python -m app registry check
+check-contracts: $(RUN_STAMP)
+	$(BIN)/python -m app contracts check
 
 test: $(DEV_STAMP) ## the tests (ARGS=…)
 	$(BIN)/python -m pytest $(ARGS)
@@ -54,6 +56,11 @@ bench: $(RUN_STAMP) ## the quick benchmarks (ARGS=…)
 gate: $(RUN_STAMP) ## whether the core is slower than four hours ago (ARGS=…)
 	$(BIN)/python -m benchmarks.gate $(ARGS)
 
+# The fuzzer stands beside .venv: it has wheels for few Pythons, and nothing else needs it.
+fuzz: $(DEV_STAMP) ## fuzz what reads records, guided by coverage (ARGS=seconds, 60 unless told)
+	test -d .fuzz/with || $(PIP) --require-hashes --target .fuzz/with -r tests/fuzz/requirements.txt
+	PYTHONPATH=.fuzz/with nice -n 15 $(BIN)/python -m tests.fuzz $(or $(ARGS),60)
+
 # For Python 3.11 on Linux x86_64 and newer. Keeps the versions that still fit; ARGS=--upgrade takes the newest.
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
     --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options $(ARGS)
@@ -62,7 +69,7 @@ lock: $(DEV_STAMP) ## requirements.txt and requirements-dev.txt from pyproject.t
 	$(COMPILE) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 clean: ## away with .venv and every cache
-	rm -rf $(VENV) .cache .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
+	rm -rf $(VENV) .cache .benchmarks .fuzz .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from geo.advice import advise
+from geo.offset import Ground
 from geo.registry import CODES as REGISTRY_CODES
 from geo.registry import Registry, read_registry
 from geo.zones import CODES as ZONE_CODES
-from geo.zones import Zone, read_zones
+from geo.zones import Zone, read_written, read_zones
 from models.problems import Place, Problem, in_order
 
 REGISTRY_FILES = ("devices.geojson", "segments.geojson", "units.geojson")
@@ -38,8 +40,16 @@ def load_registry(folders: Sequence[Path], zones: Sequence[Zone] = ()) -> tuple[
     return registry, in_order([*problems, *more])
 
 
-def check_zones(paths: Sequence[Path]) -> list[Problem]:
-    return load_zones(paths)[1]
+def check_zones(
+    paths: Sequence[Path], kinds: Sequence[str] = (), registry: Registry | None = None
+) -> tuple[list[Zone], list[Problem]]:
+    """As `load_zones`, and what looks odd: `kinds` are patterns of those that rules name, the registry's segments tell
+    whether a file is in another system."""
+    files, problems = read_files(paths, ZONE_CODES.not_json)
+    found, more = read_written(files)
+    ground = None if registry is None else Ground.of([], registry)
+    problems += [*more, *advise(found, kinds, ground)]
+    return [zone for _, zone in found], in_order(problems)
 
 
 def check_registry(folders: Sequence[Path], zone_paths: Sequence[Path] = ()) -> list[Problem]:

@@ -6,7 +6,8 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
 from models.detections import Text
@@ -27,6 +28,8 @@ class Feature:
     geometry: Any
     place: Place
     snippet: str
+    lines: Lines | None = field(default=None, repr=False, compare=False)
+    offset: int = 0
 
     def problem(
         self,
@@ -36,18 +39,28 @@ class Feature:
         severity: Literal["error", "warning", "advice"] = "error",
         at: str | None = None,
     ) -> Problem:
-        """A finding at this feature; `at` names the part of it."""
+        """A finding at this feature; `at` names the part of it: a property, `id`, `geometry`, `coordinates[0]`."""
         name = f"feature {self.number}" + ("" if self.id is None else f" ({self.id})")
         path = (name,) if at is None else (name, at)
+        place, snippet = self.place, self.snippet
+        if at is not None and self.lines is not None:
+            place, snippet = self.lines.part(self.offset, steps_to(at))
         return Problem(
-            place=self.place,
+            place=place,
             code=code,
             message=message,
             hint=hint,
             path=path,
-            snippet=self.snippet or None,
+            snippet=snippet or None,
             severity=severity,
         )
+
+
+def steps_to(at: str) -> list[str | int]:
+    """From a feature to the part that a finding names."""
+    name, *numbers = at.replace("]", "").split("[")
+    within = {"id": [], "geometry": [], "coordinates": ["geometry"]}.get(name, ["properties"])
+    return [*within, name, *map(int, numbers)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +84,22 @@ class Lines:
         self._file = file
         self._text = text
         self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
+
+    def part(self, offset: int, steps: Sequence[str | int]) -> tuple[Place, str]:
+        """Where the value stands that steps lead to from the value at an offset, as far as they lead; and its line."""
+        for step in steps:
+            found = self._child(offset, step)
+            if found is None:
+                break
+            offset = found
+        return self.place(offset), self.snippet(offset)
+
+    def _child(self, offset: int, step: str | int) -> int | None:
+        if isinstance(step, int):
+            items = array_offsets(self._text, offset) if self._text[offset] == "[" else iter(())
+            return next(islice(items, step, None), None)
+        members = object_members(self._text, offset) if self._text[offset] == "{" else iter(())
+        return next((at for name, at, _ in members if name == step), None)
 
     def place(self, offset: int, length: int = 1) -> Place:
         line = bisect_right(self._starts, offset)
@@ -96,7 +125,7 @@ def read_features(file: str, data: bytes, codes: Codes) -> tuple[list[Feature], 
         return [], [Problem(place=Place(file), code=codes.not_json, message=message, hint="save it as UTF-8")]
     lines = Lines(file, text)
     try:
-        members = {name: (at, value) for name, at, value in object_members(text)}
+        members = {name: (at, value) for name, at, value in document_members(text)}
     except json.JSONDecodeError as why:
         found = Problem(
             place=lines.place(min(why.pos, len(text))),
@@ -150,7 +179,7 @@ def as_features(
         identity = usable_id(written)
         if not isinstance(properties, dict):
             properties = {}
-        feature = Feature(number, identity, properties, document.get("geometry"), place, snippet)
+        feature = Feature(number, identity, properties, document.get("geometry"), place, snippet, lines, offset)
         if identity is None:
             what = "has no id" if written is None else f"has the id {json.dumps(written, ensure_ascii=False)[:60]}"
             hint = "give it a member `id` beside `properties`: text of 1 to 128 signs that a pattern does not use"
@@ -168,16 +197,20 @@ def usable_id(written: object) -> str | None:
     return None
 
 
-def object_members(text: str) -> Iterator[tuple[str, int, Any]]:
-    """(name, offset of the value, value) of the object that the text is."""
+def document_members(text: str) -> Iterator[tuple[str, int, Any]]:
+    """(name, offset of the value, value) of the object that the text is; of anything else, itself without a name."""
     at = skip_space(text, 0)
-    if text[at : at + 1] != "{":
-        document, end = DECODER.raw_decode(text, at)
-        if skip_space(text, end) != len(text):
-            raise json.JSONDecodeError("Extra data", text, end)
+    document, end = DECODER.raw_decode(text, at)  # the whole first: its errors are the exact ones
+    if skip_space(text, end) != len(text):
+        raise json.JSONDecodeError("Extra data", text, end)
+    if isinstance(document, dict):
+        yield from object_members(text, at)
+    else:
         yield "", at, document
-        return
-    DECODER.raw_decode(text, at)  # the whole first: its errors are the exact ones
+
+
+def object_members(text: str, at: int) -> Iterator[tuple[str, int, Any]]:
+    """(name, offset of the value, value) of the object at this offset; it is known to be right."""
     at = skip_space(text, at + 1)
     while text[at] != "}":
         name, at = DECODER.raw_decode(text, at)
@@ -187,8 +220,6 @@ def object_members(text: str) -> Iterator[tuple[str, int, Any]]:
         at = skip_space(text, end)
         if text[at] == ",":
             at = skip_space(text, at + 1)
-    if skip_space(text, at + 1) != len(text):
-        raise json.JSONDecodeError("Extra data", text, at + 1)
 
 
 def array_offsets(text: str, at: int) -> Iterator[int]:

@@ -135,6 +135,11 @@ def declared_reading(feed: Feed) -> Reading:
     return Reading.WGS84 if feed.declared == "cgcs2000" else Reading(feed.declared)
 
 
+def judge_lines(lon: F64, lat: F64, ground: Ground) -> Judgement:
+    """The same for places said to be WGS-84 that lie along roads, a zone file's."""
+    return weighed(Feed("zones", "", "wgs84"), len(lon), readings_of("wgs84", lon, lat, ground.grid), ground)
+
+
 # ------------------------------------------------------------------------------------------------------------ readings
 
 Metres = tuple[F64, F64]

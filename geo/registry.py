@@ -12,7 +12,8 @@ import shapely
 from shapely.geometry import LineString, MultiLineString, Point, shape
 
 from geo.geojson import Codes, Feature, as_text, read_features
-from geo.zones import AREA_KIND, Zone, is_position
+from geo.neighbours import far_groups, swapped_among
+from geo.zones import AREA_KIND, LON_FIRST, Zone, is_position
 from models.detections import Text
 from models.problems import Place, Problem, in_order
 
@@ -84,9 +85,8 @@ def read_registry(files: Sequence[tuple[str, bytes]], zones: Sequence[Zone] = ()
         problems += wrong
         kind = PurePath(name).name.removesuffix(".geojson")
         if kind not in READERS:
-            blank = Feature(0, None, {}, None, Place(name), "")
             message = f'"{PurePath(name).name}" is none of devices.geojson, segments.geojson, units.geojson; not used'
-            problems.append(blank.problem("G005", message))
+            problems.append(Problem(place=Place(name), code="G005", message=message))
             continue
         for feature in features:
             entry, more = READERS[kind](feature)
@@ -99,6 +99,8 @@ def read_registry(files: Sequence[tuple[str, bytes]], zones: Sequence[Zone] = ()
                 problems.append(feature.problem("G006", message, at="id"))
                 continue
             found[kind][entry.id] = (feature, entry)
+    problems += swapped_entries(found)
+    problems += far_entries([e for entries in found.values() for e in entries.values()])
     problems += downstream_problems(found["segments"])
     problems += area_problems([e for entries in found.values() for e in entries.values()], zones)
     registry = Registry(*({identity: entry for identity, (_, entry) in found[kind].items()} for kind in found))
@@ -185,7 +187,7 @@ class Entry:
                 if not (-180 <= lon <= 180 and -90 <= lat <= 90):
                     swapped = -90 <= lon <= 90 and -180 <= lat <= 180
                     what = "looks like lat, lon: the axes are swapped" if swapped else "is outside ±180, ±90 degrees"
-                    self.wrong("G008", f"[{lon}, {lat}] {what}", "coordinates")
+                    self.wrong("G008", f"[{lon}, {lat}] {what}", "coordinates", LON_FIRST if swapped else None)
                     return []
         return [(float(p[0]), float(p[1])) for line in nested for p in line]
 
@@ -259,6 +261,33 @@ READERS: dict[str, Callable[[Feature], tuple[Any, list[Problem]]]] = {
 
 
 # ------------------------------------------------------------------------------------------------ entries among entries
+
+
+def swapped_entries(found: Mapping[str, dict[str, tuple[Feature, Any]]]) -> list[Problem]:
+    """Take out entries that would lie among the others with their axes exchanged."""
+    entries = [(kind, name) for kind, named in found.items() for name in named]
+    places = [found[kind][name][1] for kind, name in entries]
+    problems: list[Problem] = []
+    for number in swapped_among([(entry.lon, entry.lat) for entry in places]):
+        kind, name = entries[number]
+        feature, entry = found[kind].pop(name)
+        message = f"[{entry.lon:g}, {entry.lat:g}] looks like lat, lon: exchanged it would lie among the others"
+        problems.append(feature.problem("G008", message, LON_FIRST, at="coordinates"))
+    return problems
+
+
+def far_entries(entries: Sequence[tuple[Feature, Any]]) -> list[Problem]:
+    """One warning for each group of entries far from the rest."""
+    boxes = [(entry.lon, entry.lat, entry.lon, entry.lat) for _, entry in entries]
+    problems: list[Problem] = []
+    for group in far_groups(boxes):
+        feature, entry = entries[group.members[0]]
+        others = len(group.members) - 1
+        who = f'"{entry.id}"' if not others else f'"{entry.id}" and {others} more'
+        message = f"{who}: {group.away_m / 1000:.0f} km from all other entries"
+        hint = "see whether a number was typed wrongly, or the entry is another city's"
+        problems.append(feature.problem("G016", message, hint, severity="warning", at="coordinates"))
+    return problems
 
 
 def downstream_problems(segments: Mapping[str, tuple[Feature, Segment]]) -> list[Problem]:

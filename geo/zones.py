@@ -14,13 +14,14 @@ import shapely
 from shapely.geometry import MultiPolygon, Polygon, shape
 
 from geo.geojson import Codes, Feature, as_text, read_features, usable_id
+from geo.neighbours import swapped_among
 from models.detections import Text
 from models.problems import Problem, in_order
 
 CODES = Codes(not_json="Z001", not_a_collection="Z002", not_a_feature="Z003", no_id="Z004", wrong_crs="Z018")
 AREA_KIND = "area"
+LON_FIRST = "GeoJSON has longitude first: exchange the two numbers of each position"
 LEAST_AREA_DEG2 = 1e-13  # a square of 3 cm
-FAR_APART_DEG = 5.0  # no city is as wide: a zone this far from the others is misplaced or has its axes swapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,19 @@ class Zone:
     geometry: Polygon | MultiPolygon = field(hash=False)
 
 
+Written = tuple[Feature, Zone]
+"""A zone and the feature it was written as."""
+
+
 def read_zones(files: Sequence[tuple[str, bytes]]) -> tuple[list[Zone], list[Problem]]:
     """The zones of all files in their order, and everything that is wrong, sorted by place."""
-    found: list[tuple[Feature, Zone]] = []
+    found, problems = read_written(files)
+    return [zone for _, zone in found], problems
+
+
+def read_written(files: Sequence[tuple[str, bytes]]) -> tuple[list[Written], list[Problem]]:
+    """The same with the features, for those who look further."""
+    found: list[Written] = []
     problems: list[Problem] = []
     for name, data in files:
         features, wrong = read_features(name, data, CODES)
@@ -55,7 +66,7 @@ def read_zones(files: Sequence[tuple[str, bytes]]) -> tuple[list[Zone], list[Pro
     found, wrong = without_swapped(found)
     problems += wrong
     problems += unknown_areas(found)
-    return [zone for _, zone in found], in_order(problems)
+    return found, in_order(problems)
 
 
 def read_zone(feature: Feature) -> tuple[Zone | None, list[Problem]]:
@@ -155,9 +166,8 @@ def ring_problem(feature: Feature, ring: Any, at: str) -> Problem | None:
     outside = [p for p in ring if not (-180 <= p[0] <= 180 and -90 <= p[1] <= 90)]
     if outside:
         if all(-90 <= p[0] <= 90 and -180 <= p[1] <= 180 for p in ring):
-            hint = "GeoJSON has longitude first: exchange the two numbers of each position"
             message = f"the axes look swapped: {outside[0][:2]} is no lon, lat, but it is a lat, lon"
-            return feature.problem("Z011", message, hint, at=at)
+            return feature.problem("Z011", message, LON_FIRST, at=at)
         return feature.problem("Z010", f"{outside[0][:2]} is outside ±180, ±90 degrees", at=at)
     return None
 
@@ -184,8 +194,8 @@ def invalid(feature: Feature, reason: str) -> Problem:
 # --------------------------------------------------------------------------------------------------- zones among zones
 
 
-def without_repeats(found: Sequence[tuple[Feature, Zone]]) -> tuple[list[tuple[Feature, Zone]], list[Problem]]:
-    first: dict[str, tuple[Feature, Zone]] = {}
+def without_repeats(found: Sequence[Written]) -> tuple[list[Written], list[Problem]]:
+    first: dict[str, Written] = {}
     problems: list[Problem] = []
     for feature, zone in found:
         if zone.path in first:
@@ -193,34 +203,22 @@ def without_repeats(found: Sequence[tuple[Feature, Zone]]) -> tuple[list[tuple[F
             message = (
                 f'the zone "{zone.path}" is already there, in {there.file} line {there.line}; this one is not used'
             )
-            problems.append(feature.problem("Z005", message, at="id"))
+            hint = "give one of them another id"
+            problems.append(feature.problem("Z005", message, hint, at="id"))
         else:
             first[zone.path] = (feature, zone)
     return list(first.values()), problems
 
 
-def without_swapped(found: Sequence[tuple[Feature, Zone]]) -> tuple[list[tuple[Feature, Zone]], list[Problem]]:
+def without_swapped(found: Sequence[Written]) -> tuple[list[Written], list[Problem]]:
     """Leave out zones that lie far from the others and would lie among them with their axes exchanged."""
-    if len(found) < 2:
-        return list(found), []
-    centres = [zone.geometry.centroid for _, zone in found]
-    lon = sorted(c.x for c in centres)[len(centres) // 2]
-    lat = sorted(c.y for c in centres)[len(centres) // 2]
-    kept: list[tuple[Feature, Zone]] = []
-    problems: list[Problem] = []
-    for (feature, zone), centre in zip(found, centres, strict=True):
-        away = max(abs(centre.x - lon), abs(centre.y - lat))
-        exchanged = max(abs(centre.y - lon), abs(centre.x - lat))
-        if away > FAR_APART_DEG > exchanged:
-            message = "the axes look swapped: with lat and lon exchanged the zone would lie among the others"
-            hint = "GeoJSON has longitude first: exchange the two numbers of each position"
-            problems.append(feature.problem("Z011", message, hint, at="coordinates"))
-        else:
-            kept.append((feature, zone))
-    return kept, problems
+    swapped = set(swapped_among([(zone.geometry.centroid.x, zone.geometry.centroid.y) for _, zone in found]))
+    message = "the axes look swapped: with lat and lon exchanged the zone would lie among the others"
+    problems = [found[number][0].problem("Z011", message, LON_FIRST, at="coordinates") for number in sorted(swapped)]
+    return [one for number, one in enumerate(found) if number not in swapped], problems
 
 
-def unknown_areas(found: Sequence[tuple[Feature, Zone]]) -> Iterable[Problem]:
+def unknown_areas(found: Sequence[Written]) -> Iterable[Problem]:
     areas = {zone.id for _, zone in found if zone.kind == AREA_KIND}
     for feature, zone in found:
         if areas and zone.area is not None and zone.area not in areas:

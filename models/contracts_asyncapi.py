@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from models.contracts import CONTRACTS, DIALECT, VERSION, Contract, Flow, schema_file
+from models.contracts import CONTRACTS, VERSION, Contract, Flow, schema_file
 from models.contracts_texts import Texts
 
 Part = dict[str, Any]
 JSON = "application/json"
+SCHEMA_FORMAT = "application/schema+json;version=draft-2020-12"
 BINDING = "0.5.0"
 """Version of AsyncAPI's Kafka binding."""
 
@@ -87,7 +88,7 @@ def message(contract: Contract, channel: Channel, texts: Texts) -> Part:
         "contentType": JSON,
         "headers": {"$ref": f"#/components/schemas/{headers_of(contract)}"},
         "payload": {
-            "schemaFormat": f"application/schema+json;version={DIALECT}",
+            "schemaFormat": SCHEMA_FORMAT,
             "schema": {"$ref": f"./schemas/{schema_file(contract.topic)}"},
         },
         "bindings": {

@@ -12,7 +12,7 @@ ANY = "any"
 
 
 class MissingText(LookupError):
-    """The catalogue says nothing of it."""
+    """The catalogue says nothing of it, or more than a text in each language."""
 
 
 class Meaning(Text, frozen=True):
@@ -57,6 +57,8 @@ class Texts:
             for name in place:
                 found = found.get(name, {})
             if found.get("zh") and found.get("en"):
+                if len(found) > 2:  # a comma that wanted quotes
+                    raise MissingText(f"more than zh and en for {wanted}: {', '.join(map(str, found))}")
                 self._used.add(place)
                 return Meaning(found["zh"], found["en"])
         raise MissingText(f"no text in both languages for {wanted}")

@@ -93,22 +93,26 @@ class Fields(NamedTuple):
     head: I32
 
 
-class ScannedColumns(Columns):
-    """Columns of which none is made before it is asked for, with what they are made of beside them (`fields`), as long
-    as no row is missing."""
+Masks = dict[str, tuple[str | None, ...]]
+OneRow = Callable[[int], tuple["ScannedColumns", Masks]]
 
-    __slots__ = ("_spans", "fields")
+
+class ScannedColumns(Columns):
+    """Columns of which none is made before it is asked for, with what all are made of beside them (`fields`): of a
+    whole batch only, as it was scanned. Of such a one `one` gives a row alone, and the masks of its tokens."""
+
+    __slots__ = ("_spans", "fields", "one")
 
     def __init__(
         self,
         build: Callable[[str], Column],
         spans: Callable[[str], Spans | None],
         ready: Mapping[str, Column] | None = None,
-        fields: Fields | None = None,
     ) -> None:
         super().__init__(ready or {}, build)
         self._spans = spans
-        self.fields = fields
+        self.fields: Fields | None = None
+        self.one: OneRow | None = None
 
     def spans_of(self, name: str) -> Spans | None:
         """A text a row as it was sent; None where the field is no text, or personal: its bytes go no further."""
@@ -125,7 +129,7 @@ class ScannedColumns(Columns):
         def spans(name: str) -> Spans | None:
             return None if name in ready else self._spans(name)
 
-        return ScannedColumns(self.__getitem__, spans, {**self, **ready}, self.fields)
+        return ScannedColumns(self.__getitem__, spans, {**self, **ready})
 
 
 class Layout:
@@ -257,6 +261,14 @@ class Level:
     def has(self, name: str) -> bool:
         return name in self.layout.numbers or name in self.layout.texts
 
+    def one(self, entry: int) -> Level:
+        """Only this entry of it."""
+        numbers, texts = len(self.layout.numbers), len(self.layout.texts)
+        return Level(
+            self.layout, self._kernel, self._data, 1,
+            self._numbers[entry * numbers : (entry + 1) * numbers], self._texts[entry * texts : (entry + 1) * texts],
+        )  # fmt: skip
+
     def numbers(self, name: str) -> F64:
         width = len(self.layout.numbers)
         return self._numbers[self.layout.numbers[name] : self._count * width : width].copy()
@@ -353,6 +365,7 @@ class Scanner:
         if flat:
             columns, masks = self._columns(head, None, None)
             columns.fields = Fields(buffer, head_numbers, head_texts, NO_NUMBERS, NO_TEXTS, NO_HEADS)
+            columns.one = lambda at: self._columns(head.one(at), None, None)
             batch = Batch(self._topic, seen_time_us, seen, columns, seen_time_us, seen, masks)
         else:
             numbers, texts, row_marks, row_time_us = rows
@@ -363,15 +376,14 @@ class Scanner:
             columns, masks = self._columns(head, row, row_marks[1, :n_rows] if several else None)
             row_head = row_marks[1, :n_rows] if several else NO_HEADS
             columns.fields = Fields(buffer, numbers, texts, head_numbers, head_texts, row_head)
+            columns.one = lambda at: self._columns(head.one(row_marks[1, at]), row.one(at), None)
             batch = Batch(self._topic, row_time_us[:n_rows], row_marks[0, :n_rows], columns, seen_time_us, seen, masks)
         return Scanned(taken, time_us[0], source, natural, batch, preset), long
 
-    def _columns(
-        self, head: Level, row: Level | None, row_head: I32 | None
-    ) -> tuple[ScannedColumns, dict[str, tuple[str | None, ...]]]:
+    def _columns(self, head: Level, row: Level | None, row_head: I32 | None) -> tuple[ScannedColumns, Masks]:
         """Lazy columns and the masks that they fill in. `row_head`: the record of each row where they differ."""
         fields = STREAMS[self._topic].fields
-        masks: dict[str, tuple[str | None, ...]] = {}
+        masks: Masks = {}
 
         def build(name: str) -> Column:
             field = fields[name]

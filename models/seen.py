@@ -16,13 +16,22 @@ import numpy as np
 from models.columns import I32, I64, U64, Mask
 from models.times import MINUTE_US
 
-Add = Callable[[U64, I64, Mask, Mask, int, I32, U64, int, int], tuple[int, int]]
+Add = Callable[[U64, I64, Mask, Mask, int, I32, U64, int, int, int, int], tuple[int, int, int]]
 Move = Callable[[I32, U64, int, U64, int], int]
 
-EARLIEST = int(np.iinfo(np.int64).min)
+EARLIEST, LATEST = int(np.iinfo(np.int64).min), int(np.iinfo(np.int64).max)
 ENTRY = 24  # bytes in a snapshot
 LEAST_ROOM = 256
 AS_BEFORE = 1.2  # room of a new minute, of the fullest of those that are held
+
+
+Span = tuple[int, int]
+"""The first and the last microsecond."""
+
+
+def span_of(minute: int) -> Span:
+    first_us = minute * MINUTE_US
+    return max(first_us, EARLIEST), min(first_us + MINUTE_US - 1, LATEST)
 
 
 class Seen:
@@ -62,25 +71,26 @@ class Seen:
         if not len(prints) == len(time_us) == len(ask):
             raise ValueError(f"{len(prints)} prints, {len(time_us)} times, {len(ask)} flags")
         seen: Mask = np.zeros(len(prints), dtype=np.bool_)
-        if not len(prints):
-            return seen
-        minutes = time_us // MINUTE_US
-        first = int(minutes[0])
-        if (minutes == first).all():
-            self._add(first, prints, time_us, ask, seen)
-        else:
-            for minute in np.unique(minutes[ask]).tolist():
-                self._add(minute, prints, time_us, ask & (minutes == minute), seen)
+        if len(seen):
+            minute = int(time_us[0]) // MINUTE_US
+            if self._add(minute, prints, time_us, ask, seen):
+                minutes = time_us // MINUTE_US
+                for other in np.unique(minutes[ask]).tolist():
+                    if other != minute:
+                        self._add(other, prints, time_us, ask, seen)
         return seen
 
-    def _add(self, minute: int, prints: U64, time_us: I64, ask: Mask, seen: Mask) -> None:
-        if (minute + 1) * MINUTE_US <= self._least_us:
-            return
+    def _add(self, minute: int, prints: U64, time_us: I64, ask: Mask, seen: Mask) -> bool:
+        """The rows of one minute. Gives whether there are others that ask."""
         table = self._minutes.get(minute)
         if table is None:
             fullest = max((len(other) for other in self._minutes.values()), default=0)
-            table = self._minutes[minute] = _table(self._compiled, max(LEAST_ROOM, int(AS_BEFORE * fullest)))
-        self._entered += table.add(prints, time_us, ask, seen, self._least_us)
+            table = _table(self._compiled, max(LEAST_ROOM, int(AS_BEFORE * fullest)))
+        added, others = table.add(prints, time_us, ask, seen, span_of(minute), self._least_us)
+        if added:
+            self._minutes[minute] = table
+        self._entered += added
+        return others
 
     def forget_before(self, time_us: int) -> None:
         """What is older counts no longer. The limit never falls."""
@@ -114,8 +124,8 @@ class _Table(Protocol):
     def __len__(self) -> int: ...
     @property
     def nbytes(self) -> int: ...
-    def add(self, prints: U64, time_us: I64, ask: Mask, seen: Mask, least_us: int) -> int:
-        """Marks in `seen`; gives how many were added."""
+    def add(self, prints: U64, time_us: I64, ask: Mask, seen: Mask, span_us: Span, least_us: int) -> tuple[int, bool]:
+        """Marks in `seen` those of a span; gives how many were added, and whether others ask."""
 
     def live(self, least_us: int) -> int: ...
     def entries(self, least_us: int) -> U64:
@@ -139,9 +149,9 @@ class _Dict:
     def nbytes(self) -> int:
         return getsizeof(self.held) + len(self.held) * (getsizeof((0, 0)) + 3 * getsizeof(1 << 63))
 
-    def add(self, prints: U64, time_us: I64, ask: Mask, seen: Mask, least_us: int) -> int:
+    def add(self, prints: U64, time_us: I64, ask: Mask, seen: Mask, span_us: Span, least_us: int) -> tuple[int, bool]:
         held, added = self.held, 0
-        rows = np.flatnonzero(ask)
+        rows = np.flatnonzero(ask & (time_us >= span_us[0]) & (time_us <= span_us[1]))
         for row, pair, time in zip(rows.tolist(), prints[rows].tolist(), time_us[rows].tolist(), strict=True):
             key = (pair[0], pair[1])
             if held.get(key, EARLIEST - 1) >= least_us:
@@ -149,7 +159,7 @@ class _Dict:
             elif time >= least_us:
                 held[key] = time
                 added += 1
-        return added
+        return added, len(rows) < int(np.count_nonzero(ask))
 
     def live(self, least_us: int) -> int:
         return sum(time >= least_us for time in self.held.values())
@@ -186,14 +196,17 @@ class _Flat:
     def times_us(self) -> I64:
         return self.held[: self.count, 2].view(np.int64)
 
-    def add(self, prints: U64, time_us: I64, ask: Mask, seen: Mask, least_us: int) -> int:
+    def add(self, prints: U64, time_us: I64, ask: Mask, seen: Mask, span_us: Span, least_us: int) -> tuple[int, bool]:
         prints, time_us = np.ascontiguousarray(prints), np.ascontiguousarray(time_us)
         ask = np.ascontiguousarray(ask)
-        row, before = 0, self.count
+        row, before, others = 0, self.count, 0
         while True:
-            row, self.count = self.kernel(prints, time_us, ask, seen, row, self.slots, self.held, self.count, least_us)
+            row, self.count, passed = self.kernel(
+                prints, time_us, ask, seen, row, self.slots, self.held, self.count, *span_us, least_us
+            )
+            others += passed
             if row == len(seen):
-                return self.count - before
+                return self.count - before, others > 0
             self.make_room()
 
     def make_room(self) -> None:

@@ -58,7 +58,7 @@ class Words:
         return self._table.look_up(spans, False)
 
     def text(self, word: int) -> str:
-        return self.bytes(word).decode()
+        return self.bytes(word).decode("utf-8", "replace")  # a key of Kafka may be any bytes
 
     def spans(self, ids: I32) -> Spans:
         """The bytes of each id, null for -1."""

@@ -10,6 +10,7 @@ import msgspec
 from models.columns import RawRecord
 from models.dead_letters import Vault, dead_letter, late_record
 from models.detections import Detection
+from models.faults import MAX_ID, is_id
 from models.incidents import Incident
 from models.observations import DeadReason, DecodeFailure
 from models.streams import DESK_TOPICS
@@ -64,10 +65,22 @@ def detection_messages(detections: Iterable[Detection], centre: str, partition: 
     ]
 
 
+def is_area(key: bytes) -> bool:
+    """Whether a key can be the id of an area."""
+    try:
+        return is_id(key.decode())
+    except UnicodeDecodeError:
+        return False
+
+
 def stray(record: int, topic: str, key: bytes | None, partition: int) -> DecodeFailure:
-    """A record of an input topic on a partition where nobody reads what it is about."""
+    """A record of an input topic that no door is fed: nobody reads here what it is about, or its key, which may be its
+    area, is no id."""
     if topic in DESK_TOPICS:
         detail = f"expected partition {CENTRE_PARTITION}, found {partition}"
+    elif key is not None and not is_area(key):
+        detail = f"expected a key of 1 to {MAX_ID} printable characters, found {len(key)} bytes that are none"
+        return DecodeFailure(record, "route", DeadReason.BAD_ID, "$", detail)
     else:
         found = "no key" if key is None else "a key of another partition"
         detail = f"expected a key that murmur2 puts on partition {partition}, found {found}"

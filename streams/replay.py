@@ -24,6 +24,7 @@ from streams.publishing import (
     dead_messages,
     desk_messages,
     detection_messages,
+    is_area,
     lane_messages,
     stray,
 )
@@ -94,8 +95,7 @@ class Replay:
         if self.clock_ms is not None:
             end_ms = self.clock_ms + drain_ms
             yield from self._stamped(self._flush())
-            while self.ticked_ms + TICK_MS <= end_ms:
-                yield from self._tick()
+            yield from self._ticks(end_ms)
 
     # the clock
 
@@ -105,9 +105,24 @@ class Replay:
             self.clock_ms, self.ticked_ms = at_ms, at_ms - at_ms % TICK_MS
         if at_ms // SLICE_MS > self.clock_ms // SLICE_MS:
             yield from self._stamped(self._flush())
-            while self.ticked_ms + TICK_MS <= at_ms:
-                yield from self._tick()
+            yield from self._ticks(at_ms)
         self.clock_ms = max(self.clock_ms, at_ms)
+
+    def _ticks(self, upto_ms: int) -> Iterator[RecordedLine]:
+        """The ticks up to a time, without those between at which nothing falls due: a recording may be silent for
+        months."""
+        last_ms = upto_ms - upto_ms % TICK_MS
+        while self.ticked_ms < last_ms:
+            self.ticked_ms = max(self.ticked_ms, min(self._due_ms(last_ms), last_ms) - TICK_MS)
+            yield from self._tick()
+
+    def _due_ms(self, at_most_ms: int) -> int:
+        """The tick at which something may fall due next."""
+        next_us = [self.desk.next_us(), *(detector.next_us() for detector in self.detectors.values())]
+        if self.crews is not None:
+            next_us.append(self.crews.next_us())
+        due_us = min((at for at in next_us if at is not None), default=None)
+        return at_most_ms if due_us is None else -(-due_us // (TICK_MS * 1000)) * TICK_MS
 
     def _tick(self) -> Iterator[RecordedLine]:
         self.ticked_ms += TICK_MS
@@ -140,7 +155,8 @@ class Replay:
         place = (line.topic, partition)
         record = Fed(self.offsets[place], line.timestamp_ms, line.key, line.value, line.headers)
         self.offsets[place] += 1
-        waiting = self.waiting if partition == home else self.astray
+        fit = partition == home and (line.topic in DESK_TOPICS or is_area(line.key or b""))
+        waiting = self.waiting if fit else self.astray
         waiting.setdefault(place, []).append(record)
 
     def _home(self, line: RecordedLine) -> int | None:

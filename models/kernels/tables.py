@@ -124,20 +124,34 @@ def home(first: np.uint64, second: np.uint64, slots: int) -> int:
         types.uint64[:, ::1],
         INTEGER,
         INTEGER,
+        INTEGER,
+        INTEGER,
     )
 )
 def add_prints(
-    prints: U64, time_us: I64, ask: Mask, seen: Mask, row: int, slots: I32, held: U64, count: int, least_us: int
-) -> tuple[int, int]:
-    """Marks in `seen` what is held, and holds what is not, from `row` on.
+    prints: U64,
+    time_us: I64,
+    ask: Mask,
+    seen: Mask,
+    row: int,
+    slots: I32,
+    held: U64,
+    count: int,
+    from_us: int,
+    last_us: int,
+    least_us: int,
+) -> tuple[int, int, int]:
+    """Marks in `seen` what is held, and holds what is not, from `row` on. Those of another time pass.
 
     An entry is (first half, second half, time), in order of adding. One older than `least_us` is forgotten, only
     still there; its print may be added anew behind it. Stops before an entry for which there is no room. Gives the row
-    to go on with and the number of entries.
+    to go on with, the number of entries, and how many that ask have passed.
     """
-    size = len(slots)
+    size, passed = len(slots), 0
     while row < len(time_us):
-        if ask[row]:
+        if ask[row] and not from_us <= time_us[row] <= last_us:
+            passed += 1
+        elif ask[row]:
             first, second = prints[row, 0], prints[row, 1]
             slot = home(first, second, size)
             while True:
@@ -152,12 +166,12 @@ def add_prints(
                     slot = 0
             if entry < 0 and time_us[row] >= least_us:
                 if count >= len(held):
-                    return row, count
+                    return row, count, passed
                 held[count, 0], held[count, 1], held[count, 2] = first, second, np.uint64(time_us[row])
                 slots[slot] = count
                 count += 1
         row += 1
-    return row, count
+    return row, count, passed
 
 
 @loop((types.int32[::1], types.uint64[:, ::1], INTEGER, types.uint64[:, ::1], INTEGER))

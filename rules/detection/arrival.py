@@ -20,6 +20,7 @@ from models.observations import DecodeFailure
 from models.prints import prints
 from models.scanner import Scanned, Scanner
 from models.ticks import tick_us
+from rules.detection.places import Places
 from rules.detection.rows import NONE
 from rules.detection.sources import Sources
 
@@ -45,7 +46,8 @@ class Arrived(NamedTuple):
     presets       where cameras look, NaN where they don't say; None where nothing looks anywhere
     before        where all were scanned: the watermark each met,
     ask           whether it may be a doubled one,
-    watermark_us  and the watermark after all of them
+    watermark_us  the watermark after all of them,
+    late          and how many were behind the one they met; None: not counted
     """
 
     batches: list[Batch]
@@ -59,6 +61,7 @@ class Arrived(NamedTuple):
     before: I64 | None = None
     ask: Mask | None = None
     watermark_us: int = 0
+    late: int | None = None
 
 
 def incoming(records: Sequence[RawRecord]) -> Incoming:
@@ -130,7 +133,10 @@ class Door:
         self.kernels: Any = import_module("rules.detection.kernels") if compiled else None
         self.topic, self.atlas, self.decoder, self.sources = topic, atlas, decoder, sources
         self.accept_unregistered, self.compiled = accept_unregistered or sources.find is None, compiled
-        self.scanner: Scanner | None = decoder.scanner(topic) if compiled else None
+        self.scanner: Scanner | None = None
+        if compiled:
+            self.scanner, self.shape = decoder.scanner(topic), Places(topic).shape
+            self.fills = topic != "camera.tracks" and sources.find is not None
 
     def open(self, fed: Incoming, watermark_us: int) -> Arrived:
         count = len(fed.values)
@@ -156,35 +162,38 @@ class Door:
 
     def _all_scanned(self, scanned: Scanned, watermark_us: int) -> Arrived | None:
         """The usual case: everything was scanned, is where it says and registered. None where that isn't so."""
-        batch, count = scanned.batch, len(scanned.taken)
-        if not scanned.taken.all():
+        batch, times, source = scanned.batch, scanned.record_time_us, scanned.source
+        count = len(times)
+        if len(batch.seen_record) < count:
             return None
-        sources = self.sources.numbers(scanned.source)
-        before, ask = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.bool_)
-        batch = self._placed(batch, sources)
-        watermark_us, bad = self.kernels.admit(
-            scanned.record_time_us, sources, self.sources.known, self.accept_unregistered, batch.record,
-            batch.numbers("lon"), batch.numbers("lat"), self.box, self.lateness_us, watermark_us, self.dedupe_us,
-            before, ask,
-        )  # fmt: skip
-        if bad:
+        natural, numbers, prints = scanned.natural, np.empty(count, np.int32), np.empty((count, 2), np.uint64)
+        before, ask = np.empty(count, np.int64), np.empty(count, np.bool_)
+        about, names = source if natural is None else natural, self.sources.names.flat
+        while True:
+            ended, names.count, risen_us, late = self.kernels.enter(
+                source.buffer, source.at, source.size, about.buffer, about.at, about.size, times, natural is None,
+                names.slots, names.words, names.arena, names.count, self.lateness_us, watermark_us, self.dedupe_us,
+                numbers, prints, before, ask,
+            )  # fmt: skip
+            if ended == self.kernels.ENTERED:
+                break
+            names.make_room(risen_us)
+        self.sources.catch_up()
+        if self._settle_down(batch, numbers):
             return None
-        failed = np.zeros(count, dtype=np.bool_)
-        return Arrived(
-            [batch], scanned.record_time_us, self._prints(scanned), sources, failed, [], 0, scanned.preset, before,
-            ask, watermark_us,
-        )  # fmt: skip
+        failed = np.zeros(count, np.bool_)
+        return Arrived([batch], times, prints, numbers, failed, [], 0, scanned.preset, before, ask, risen_us, late)
 
-    def _placed(self, batch: Batch, sources: I32) -> Batch:
-        """Rows without a position are where their source is: but an object of a camera is not where the camera is."""
-        if self.topic == "camera.tracks" or self.sources.find is None:
-            return batch
-        lon, lat = batch.numbers("lon"), batch.numbers("lat")
-        missing = np.isnan(lon)
-        if not missing.any():
-            return batch
-        at = sources[batch.record]
-        return batch.placed(np.where(missing, self.sources.lon[at], lon), np.where(missing, self.sources.lat[at], lat))
+    def _settle_down(self, batch: Batch, sources: I32) -> int:
+        """Rows without a position are where their source is: but an object of a camera is not where the camera is.
+        Gives how much can't be as it says, or isn't registered."""
+        known = self.sources
+        fields = batch.columns.fields  # type: ignore[attr-defined]  # of a scanned batch
+        bad: int = self.kernels.settle_down(
+            sources, known.known, self.accept_unregistered, batch.record, fields.row_numbers, self.shape, self.fills,
+            known.lon, known.lat, self.box,
+        )  # fmt: skip
+        return bad
 
     def _prints(self, scanned: Scanned) -> U64:
         if scanned.natural is None:
@@ -197,7 +206,7 @@ class Door:
         if not taken.any():
             return taken
         sources = self.sources.numbers(scanned.source)
-        batch = self._placed(batch, sources)
+        self._settle_down(batch, sources)
         bad = np.zeros(len(taken), dtype=np.bool_) if self.accept_unregistered else ~self.sources.known[sources] & taken
         if self.atlas.bounds is not None:
             lon = batch.numbers("lon")

@@ -22,8 +22,8 @@ from models.decode import Decoder
 from models.detections import Detection
 from models.streams import DETECTOR_TOPICS
 from models.times import format_time
-from rules.detection import tracks_loop
 from rules.detection.lane import Lane, LaneOutcome, LaneState, Late
+from rules.detection.tracks_loop import compiled as mending_loops
 from rules.language.model import Bundle
 
 __all__ = ["Detector", "LaneOutcome", "Late", "Memory", "prepare"]
@@ -35,13 +35,13 @@ LOOPS = ("models.kernels.tables", "models.kernels.scan", "rules.detection.kernel
 def prepare() -> bool:
     """Have the loops of this process compiled before time matters; false where they are not.
 
-    It takes about a second; the first time on a machine, which compiles them, half a minute.
+    It takes about a second; the first time on a machine, which compiles them, a minute.
     """
     if not compiled_wanted():
         return False
     for name in LOOPS:
         import_module(name)
-    tracks_loop.compiled()
+    mending_loops()
     return warm()
 
 
@@ -121,6 +121,10 @@ class Detector:
     def advance(self, to_us: int, topics: Sequence[str] = DETECTOR_TOPICS) -> list[Detection]:
         """The clock of these topics says `to_us`; only for a lane that has no records waiting."""
         return [detection for topic in topics for detection in self.lanes[topic].advance(to_us)]
+
+    def next_us(self) -> int | None:
+        """Before this time of the clock `advance` tells nothing unless records come; None: it never does."""
+        return min((at for lane in self.lanes.values() if (at := lane.next_us()) is not None), default=None)
 
     def watermark_us(self, topic: str) -> int:
         return self.lanes[topic].watermark_us

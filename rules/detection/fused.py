@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from models.streams import STREAMS
 from models.words import Words
 from rules.detection import selecting as loops
 from rules.detection.condition import BASE
-from rules.detection.program import DEEPEST, Places, Unsayable, Writer
+from rules.detection.places import Place, Places
+from rules.detection.program import DEEPEST, Unsayable, Writer
 from rules.detection.rows import HIT, NONE, Rows
 from rules.detection.select import JOIN, LEAST_ROWS, Bound, Fed, Lookup, asked
 from rules.language.expressions import Checked
@@ -27,6 +29,14 @@ from rules.language.typed import FieldOf, IsNull, Not, Typed
 LEAST_HITS = 64
 NOTHING: I64 = np.empty(0, dtype=np.int64)
 MaskOf = Callable[[Batch], Mask]
+
+
+class ByNumpy(NamedTuple):
+    """A mask that no program makes; where it is what a rule asks of a row at all, the program has its say too."""
+
+    rule: int
+    into: int
+    mask: MaskOf
 
 
 class Tables:
@@ -42,7 +52,7 @@ class Tables:
         self.keys: list[tuple[int, ...]] = []
         self.flags: list[Mask] = []
         self.numbered: dict[bytes, int] = {}
-        self.by_numpy: list[tuple[int, MaskOf]] = []
+        self.by_numpy: list[ByNumpy] = []
         self.masks = loops.OTHERS
 
     @property
@@ -55,8 +65,8 @@ class Tables:
         first_variant, first_key = len(self.variants), len(self.keys)
         self.variants += [self._variant(bound, number, at) for at in range(len(rule.variants))]
         for place, name in enumerate(bound.keys):
-            if self.is_plain(name):
-                self.keys.append((*self.places.text(name), place))
+            if (found := self.plain_key(name)) is not None:
+                self.keys.append((*found, place))
         zones = bound.zones
         self.selections.append(
             (
@@ -71,10 +81,12 @@ class Tables:
             )
         )
 
-    def is_plain(self, name: str) -> bool:
-        """Whether the loop can read this field of a key; else it is filled in after."""
+    def plain_key(self, name: str) -> Place | None:
+        """Where the loop can read this field of a key; None where it can't, and it is filled in after."""
         field = None if JOIN in name else STREAMS[self.topic].fields[name]
-        return field is not None and field.kind == "text" and not field.tokenised
+        if field is None or field.kind != "text" or field.tokenised:
+            return None
+        return self.places.text(name)
 
     def _flag_row(self, flags: Mask) -> int:
         row = self.numbered.setdefault(flags.tobytes(), len(self.flags))
@@ -86,22 +98,19 @@ class Tables:
         self.masks += 1
         return self.masks - 1
 
-    def _numpy(self, mask: MaskOf) -> int:
-        into = self._next_mask()
-        self.by_numpy.append((into, mask))
-        return into
+    def _numpy(self, rule: int, into: int, mask: MaskOf) -> None:
+        self.by_numpy.append(ByNumpy(rule, into, mask))
 
     def _filter(self, rule: Rule, number: int, bound: Bound) -> None:
         """What a rule asks of a row at all."""
-        also, program = NONE, NONE
+        program, into = NONE, self._next_mask()
         try:
             program = self._program(rule)
             if rule.active is not None:
-                also = self._numpy(timely(rule.active))
+                self._numpy(number, into, timely(rule.active))
         except Unsayable:
-            also = self._numpy(lambda batch: asked(rule, batch))
-        over = bound.sees
-        self.filters.append((number, over, also, program, self._next_mask(), bound.zones is not None))
+            self._numpy(number, into, lambda batch: asked(rule, batch))
+        self.filters.append((number, bound.sees, program, into))
 
     def _program(self, rule: Rule) -> int:
         where = [] if rule.where is None else [tree_of(rule.where)]
@@ -115,7 +124,9 @@ class Tables:
             flags = bound.applies[at]
             zones = NONE if flags is None else self._flag_row(flags)
             where = self._condition(variant.applies.where, number)
-            calendar = NONE if variant.applies.calendar is None else self._numpy(timely(variant.applies.calendar))
+            if variant.applies.calendar is not None:
+                calendar = self._next_mask()
+                self._numpy(number, calendar, timely(variant.applies.calendar))
         if isinstance(variant.detect, Hold):
             name = variant.detect.value_field
             kind = STREAMS[self.topic].fields[name].kind
@@ -132,11 +143,13 @@ class Tables:
         try:
             return self._mask(tree_of(expression), number)
         except Unsayable:
-            return self._numpy(expression.mask)
+            into = self._next_mask()
+            self._numpy(number, into, expression.mask)
+            return into
 
     def _mask(self, tree: Typed, number: int) -> int:
         program, into = self.writer.write([tree]), self._next_mask()
-        self.further.append((number, self.filters[number][4], NONE, program, into, False))
+        self.further.append((number, self.filters[number][-1], program, into))
         return into
 
 
@@ -164,11 +177,14 @@ class Fused:
             tables.add(bound)
         self.no_bounds: I64 = np.zeros(len(indexes) + 1, dtype=np.int64)
         self.indexes, self.by_numpy, self.masks = tuple(indexes), tables.by_numpy, tables.masks
-        self.programs, self.widths = tables.writer.done(), tables.places.widths
+        self.programs, self.shape = tables.writer.done(), tables.places.shape
+        slots = tables.places.row.numbers
+        self.row_width, self.position_slots = len(slots), (slots["lon"], slots["lat"], slots["error_m"])
         self.conditions = table(tables.conditions, loops.CONDITION)
         self.rules = len(rules)
         self.left_keys = [
-            [(place, name) for place, name in enumerate(bound.keys) if not tables.is_plain(name)] for bound in rules
+            [(place, name) for place, name in enumerate(bound.keys) if tables.plain_key(name) is None]
+            for bound in rules
         ]
         self.selections = table(tables.selections, loops.SELECTION)
         self.variants, self.keys = table(tables.variants, loops.VARIANT), table(tables.keys, loops.KEY)
@@ -191,16 +207,16 @@ class Fused:
         rows = len(batch.time_us)
         if rows > len(self.places):
             self._make_scratch(2 * rows)
-        for row, mask in self.by_numpy:
-            masks[row, :rows] = mask(batch)
-        lon, lat = batch.numbers("lon"), batch.numbers("lat")
-        any_holds, wanted = loops.judge(
+        if not loops.judge(
             self.conditions, self.rules, *self.programs, fields.row_numbers, fields.row_texts, fields.head_numbers,
-            fields.head_texts, self.widths, fields.head, fields.buffer, lon, lat, batch.time_us, masks, self.stack,
-            self.counts, self.places, self.points,
-        )  # fmt: skip
-        if not any_holds:
+            fields.head_texts, self.shape, fields.head, fields.buffer, batch.time_us, masks, self.stack, self.counts,
+        ):  # fmt: skip
             return []
+        self._judge_by_numpy(batch, masks[:, :rows])
+        wanted = loops.want(
+            self.conditions, self.selections, masks, self.counts, rows, fields.row_numbers, self.shape, self.places,
+            self.points,
+        )  # fmt: skip
         near, zone, bounds = self._look_up(wanted)
         firsts = np.empty((len(bounds) - 1, wanted + 1), dtype=np.int32)
         while True:
@@ -208,9 +224,9 @@ class Fused:
             self.book[loops.HELD] = table.count
             ended = loops.match(
                 self.conditions, self.selections, self.variants, self.keys, masks, self.flags, self.counts,
-                self.places, near, zone, bounds, firsts, batch.time_us, batch.record, lon, lat, fed.prints, fed.offsets,
-                fed.sources, areas, number, fields.row_texts, fields.head_texts, self.widths, fields.head,
-                fields.buffer, table.slots, table.words, table.arena, self.hit_rows, self.ends, self.book,
+                self.places, near, zone, bounds, firsts, batch.time_us, batch.record, fed.prints, fed.offsets,
+                fed.sources, areas, number, fields.row_numbers, fields.row_texts, fields.head_texts, self.shape,
+                fields.head, fields.buffer, table.slots, table.words, table.arena, self.hit_rows, self.ends, self.book,
             )  # fmt: skip
             table.count = int(self.book[loops.HELD])
             if ended == loops.DONE:
@@ -221,6 +237,22 @@ class Fused:
                 self.hit_rows = np.zeros(2 * len(self.hit_rows), dtype=HIT)
         ends: list[int] = self.ends.tolist()
         return [self.hit_rows[a:b] for a, b in pairwise(ends) if a < b]
+
+    def _judge_by_numpy(self, batch: Batch, masks: Mask) -> None:
+        for rule, into, mask in self.by_numpy:
+            if self.counts[rule] == 0:
+                continue
+            if into == self.conditions[rule]["into"]:
+                masks[into] &= mask(batch)
+                self.counts[rule] = np.count_nonzero(masks[into])
+            else:
+                masks[into] = mask(batch)
+
+    def position(self, fields: Fields, row: int) -> tuple[float, float, float]:
+        """lon, lat and error_m of a row."""
+        first = row * self.row_width
+        lon, lat, error_m = (float(fields.row_numbers[first + slot]) for slot in self.position_slots)
+        return lon, lat, error_m
 
     def _look_up(self, wanted: int) -> tuple[I64, I64, I64]:
         """(place, zone) pairs of all look-ups behind each other, and where each begins."""

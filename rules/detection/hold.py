@@ -6,20 +6,28 @@
 
 Both are decided by the first reading at or after the moment, and told with the moment itself. Between the levels
 nothing changes once it is open; before that any reading that isn't open begins the wait anew.
+
+What was open when its source fell silent stays open and unknown. An opening level that is seen only after a day of
+silence is another condition: nobody can say that it is the same, and whoever saw to the first has long closed it.
 """
 
 from __future__ import annotations
 
+from models.times import HOUR_US
 from rules.detection.condition import Condition, Hit
 from rules.detection.watch import Watch
 from rules.language.model import Hold
 
 OPENS, CLOSES = 1, -1
+ANEW_AFTER_US = 24 * HOUR_US
 
 
 class HoldWatch(Watch):
     def observe(self, hit: Hit) -> None:
         condition = self.open.get(self.slot(hit))
+        if condition is not None and self.is_another(condition, hit):
+            self.drop(condition)
+            condition = None
         if condition is None:
             if hit.signal == OPENS and hit.inside:
                 condition = Condition.begin(hit)
@@ -40,6 +48,11 @@ class HoldWatch(Watch):
             else:
                 self.tell_stages(condition, cleared_us)
                 self.clear(condition, cleared_us)
+
+    def is_another(self, condition: Condition, hit: Hit) -> bool:
+        """Whether so much time went unseen that this opening level is not the old condition's."""
+        long_unseen = condition.unknown and hit.time_us - condition.last_us >= ANEW_AFTER_US
+        return long_unseen and hit.signal == OPENS and hit.inside
 
     def raise_when_due(self, condition: Condition, hit: Hit) -> None:
         raised_us = self.raised_at(condition, self.limits(condition).for_us)

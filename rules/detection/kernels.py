@@ -14,8 +14,10 @@ import numpy as np
 from numba import njit
 
 from geo.distance import EARTH_RADIUS_M, LOCAL_DEG
-from models.columns import F64, I32, I64, Mask
-from models.kernels.bytes import loop
+from models.columns import F64, I32, I64, U8, U64, Mask
+from models.kernels.bytes import fingerprint, loop
+from models.kernels.tables import FULL, intern
+from rules.detection.places import LAT, LON, ROW_NUMBERS
 from rules.detection.rows import (
     ANYHOW,
     ASKED,
@@ -36,15 +38,16 @@ from rules.detection.rows import (
     Rows,
 )
 
+LATEST_US = 1 << 62  # as `rules.detection.waiting` has it
 HITS = numba.from_dtype(HIT)[::1]
 RUNS = numba.from_dtype(RUN)[::1]
 LIMIT_TABLE = numba.from_dtype(LIMITS)[:, ::1]
 INTS, LONGS = numba.int32[::1], numba.int64[::1]
 INTS_2D, FLOATS_2D = numba.int32[:, ::1], numba.float64[:, ::1]
 
-RUNS_USED, WAITING, DUE, DEFERRED, FOLLOWED, RESTING = range(6)
+RUNS_USED, WAITING, DUE, DEFERRED, FOLLOWED, RESTING, EARLIEST = range(7)
 """Places of the book: how many runs are in use, hits still waiting, decided, left to the watches, followed quietly;
-runs that rest."""
+runs that rest; the earliest time that still waits."""
 
 OPENS = 1
 
@@ -100,6 +103,16 @@ def index_runs(runs: Rows, count: int, table: I32) -> None:
 
 def read_only(kind: Any, dimensions: int = 1) -> Any:
     return numba.types.Array(kind, dimensions, "C", readonly=True)
+
+
+@loop(numba.types.UniTuple(numba.int64, 2)(HITS, numba.int64, HITS))
+def put_in(room: Rows, count: int, hits: Rows) -> tuple[int, int]:
+    """Hits behind the first `count` that are there. Gives the earliest and the latest time among them."""
+    earliest_us = latest_us = hits[0].time_us
+    for i in range(len(hits)):
+        room[count + i] = hits[i]
+        earliest_us, latest_us = min(earliest_us, hits[i].time_us), max(latest_us, hits[i].time_us)
+    return earliest_us, latest_us
 
 
 @njit(inline="always")
@@ -207,15 +220,17 @@ def decide(
     conditions that went on. There is room for all: runs for as many as wait, the table at most half full.
     """
     count = left = 0
+    earliest_us = LATEST_US
     for i in range(book[WAITING]):
         if waiting[i].time_us <= watermark_us:
             due[count] = waiting[i]
             count += 1
         else:
+            earliest_us = min(earliest_us, waiting[i].time_us)
             if left != i:
                 waiting[left] = waiting[i]
             left += 1
-    book[WAITING], book[DUE] = left, count
+    book[WAITING], book[DUE], book[EARLIEST] = left, count, earliest_us
     sort(due, count, order, spare)
     used, later, quiet = book[RUNS_USED], 0, 0
     for n in range(count):
@@ -368,53 +383,104 @@ def see(
     return shut, back
 
 
+ENTERED, NO_WORDS = range(2)
+"""How `enter` ends: without room for the name of a source it is called again, with more."""
+
+
 @loop(
-    numba.types.UniTuple(numba.int64, 2)(
-        read_only(numba.int64),
+    numba.types.UniTuple(numba.int64, 4)(
+        read_only(numba.uint8),
         INTS,
-        read_only(numba.boolean),
+        INTS,
+        read_only(numba.uint8),
+        INTS,
+        INTS,
+        LONGS,
         numba.boolean,
-        read_only(numba.int32),
-        read_only(numba.float64),
-        read_only(numba.float64),
-        read_only(numba.float64),
+        INTS,
+        numba.uint64[:, ::1],
+        numba.uint8[::1],
         numba.int64,
         numba.int64,
         numba.int64,
+        numba.int64,
+        INTS,
+        numba.uint64[:, ::1],
         LONGS,
         numba.boolean[::1],
     )
 )
-def admit(
+def enter(
+    buffer: U8,
+    source_at: I32,
+    source_size: I32,
+    naturals: U8,
+    natural_at: I32,
+    natural_size: I32,
     time_us: I64,
-    sources: I32,
-    known: Mask,
-    believe: bool,
-    record: I32,
-    lon: F64,
-    lat: F64,
-    box: F64,
+    timed: bool,
+    slots: I32,
+    words: U64,
+    arena: U8,
+    held: int,
     lateness_us: int,
     watermark_us: int,
     known_for_us: int,
+    sources: I32,
+    prints: U64,
     before: I64,
     ask: Mask,
-) -> tuple[int, int]:
-    """Of records in their order: the watermark each met, and whether it may be a doubled one. Gives the watermark after
-    all of them, and how many records are from a source that is not registered, or have a row outside the box."""
-    bad = 0
+) -> tuple[int, int, int, int]:
+    """Of good records in their order: the number of their source, their print, the watermark each met, and whether it
+    may be a doubled one.
+
+    `naturals` have what a record is about; where `timed` its time counts with it. Gives how it ended, how many words
+    the table of sources holds then, the watermark after all of the records, and how many were behind the one they met;
+    or, without room for a word, its size in the place of the watermark.
+    """
+    late = 0
     for i in range(len(time_us)):
+        source, held = intern(buffer, source_at[i], source_size[i], slots, words, arena, held, True)
+        if source == FULL:
+            return NO_WORDS, held, source_size[i], 0
+        sources[i] = source
+        salt = np.uint64(time_us[i]) if timed else np.uint64(0)
+        prints[i, 0], prints[i, 1] = fingerprint(naturals, natural_at[i], natural_size[i], salt)
         before[i] = watermark_us
         ask[i] = time_us[i] > watermark_us - known_for_us
+        late += time_us[i] <= watermark_us
         watermark_us = max(watermark_us, time_us[i] - lateness_us)
-        if not believe and not known[sources[i]]:
+    return ENTERED, held, watermark_us, late
+
+
+@loop(
+    numba.int64(
+        INTS, numba.boolean[::1], numba.boolean, read_only(numba.int32), numba.float64[::1], LONGS, numba.boolean,
+        read_only(numba.float64), read_only(numba.float64), numba.float64[::1],
+    )
+)  # fmt: skip
+def settle_down(
+    sources: I32, known: Mask, believe: bool, record: I32, numbers: F64, shape: I64, fills: bool, source_lon: F64,
+    source_lat: F64, box: F64,
+) -> int:  # fmt: skip
+    """Give rows without a position that of their source, if it `fills`. Gives how many records are from a source that
+    is not registered, and not believed, or have a row outside the box."""
+    bad = 0
+    if not believe:
+        for i in range(len(sources)):
+            bad += not known[sources[i]]
+    if not fills and not len(box):
+        return bad
+    for row in range(len(record)):
+        lon, lat = row * shape[ROW_NUMBERS] + shape[LON], row * shape[ROW_NUMBERS] + shape[LAT]
+        if numbers[lon] != numbers[lon]:
+            if not fills:
+                continue
+            numbers[lon], numbers[lat] = source_lon[sources[record[row]]], source_lat[sources[record[row]]]
+        x, y = numbers[lon], numbers[lat]
+        if len(box) and x == x and not (box[0] <= x <= box[2] and box[1] <= y <= box[3]):
             bad += 1
-    if len(box):
-        for row in range(len(record)):
-            x, y = lon[row], lat[row]
-            if x == x and not (box[0] <= x <= box[2] and box[1] <= y <= box[3]):
-                bad += 1
-    return watermark_us, bad
+    return bad
 
 
 @loop(

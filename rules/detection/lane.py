@@ -38,7 +38,7 @@ from rules.detection.select import Cells, Fed, Selector
 from rules.detection.sources import Sources, SourcesState
 from rules.detection.tracks import Released, Tracks, TracksState, fields_asked
 from rules.detection.waiting import Waiting
-from rules.detection.watch import Watch
+from rules.detection.watch import FAR_US, Watch
 from rules.language.model import Dwell, Hold, Rule
 
 DEDUPE_FOR_US = 2 * MINUTE_US
@@ -154,13 +154,14 @@ class Lane:
         self.quiet = Quiet(self) if compiled else None
         self.watermark_us = NEVER_US
         self.looked_us = NEVER_US
-        self.waiting = Waiting()
+        self.waiting = Waiting(compiled=compiled)
         self.batches: dict[int, Batch | list[Cells]] = {}
         self.upto: list[tuple[int, int]] = []
         self.next_batch = 0
         self.words_kept = 0
         self.key_words: dict[bytes | None, int] = {}
         self.timers: list[tuple[int, int, tuple[str, ...], str]] = []
+        self.asleep: list[tuple[int, Watch, Condition]] = []
         self.seen = Seen(compiled)
         self.told: list[Detection] = []
 
@@ -199,21 +200,29 @@ class Lane:
             dropped = arrived.failed | doubled
         used, late_rows = self._sift(fed, arrived, before, dropped)
         self._settle(watermark_us)
-        late = np.flatnonzero(arrived.time_us <= before)
-        too_late = [
-            Late(fed.place[i], int(before[i] + self.lateness_us - arrived.time_us[i]))
-            for i in late.tolist()
-            if not dropped[i] and not used[i]
-        ]
+        too_late = [] if arrived.late == 0 and not fed.ticks else self._too_late(fed, arrived, before, dropped | used)
         dead = [f._replace(record=fed.place[f.record]) for f in sorted(arrived.failures, key=lambda f: f.record)]
         count, doubles = int(np.count_nonzero(used)), int(np.count_nonzero(doubled))
         filtered = len(fed.values) - len(dead) - doubles - len(too_late) - count
         return LaneOutcome(self._told(), dead, too_late, count, filtered, doubles, late_rows, arrived.unknown_fields)
 
+    def _too_late(self, fed: Incoming, arrived: Arrived, before: I64, otherwise: Mask) -> list[Late]:
+        behind_us = before + self.lateness_us - arrived.time_us
+        late = np.flatnonzero((arrived.time_us <= before) & ~otherwise)
+        return [Late(fed.place[i], int(behind_us[i])) for i in late.tolist()]
+
     def advance(self, to_us: int) -> list[Detection]:
         """The clock says `to_us`: a silent lane's watermark follows it, less the lateness."""
         self._settle(max(self.watermark_us, to_us - self.lateness_us))
         return self._told()
+
+    def next_us(self) -> int | None:
+        """The earliest that the clock must say for `advance` to tell something, if nothing comes; None: never."""
+        if self.quiet is not None and self.quiet.rest:
+            return self.watermark_us + self.lateness_us + 1
+        held_us = FAR_US if self.tracks is None else self.tracks.earliest_us
+        due_us = min(self.waiting.earliest_us, held_us, self.timers[0][0] if self.timers else FAR_US)
+        return None if due_us >= FAR_US else due_us + self.lateness_us
 
     def _watermarks(self, count: int, fed: Incoming, arrived: Arrived) -> tuple[I64, Mask, int]:
         """The watermark each data record met on arrival, whether it may be doubled, and the watermark after all."""
@@ -328,7 +337,7 @@ class Lane:
         if upto_us == NEVER_US:
             del self.batches[number]
         else:
-            self.upto.append((upto_us, number))
+            heappush(self.upto, (upto_us, number))
 
     def _fill_areas(self, hits: Rows, batch: Batch, keys: Sequence[bytes | None]) -> None:
         if NONE in hits["area"].tolist():
@@ -380,6 +389,8 @@ class Lane:
         hits = self._due(watermark_us)
         if self.quiet is not None:
             self.quiet.rouse(watermark_us)
+        if self.asleep:
+            self._stir()
         for hit in hits:
             while timers and timers[0][0] < hit.time_us:
                 self._awake()
@@ -414,16 +425,32 @@ class Lane:
             watch.awake(condition, due_us)
             self.quiet.settle(watch, condition)
 
+    def _stir(self) -> None:
+        """Look again at the sleeping conditions whose source has been seen since."""
+        coverage, asleep = self.coverage, self.asleep
+        self.asleep = []
+        for since_us, watch, condition in asleep:
+            if not condition.unknown or watch.open.get(watch.slot(condition)) is not condition:
+                continue
+            if coverage.reaches_beyond(condition.source, since_us):
+                seen_us = max(since_us + 1, int(coverage.start_us[condition.source]))
+                if seen_us < condition.wake_us:
+                    watch.look_at(condition, seen_us)
+            else:
+                self.asleep.append((since_us, watch, condition))
+
     def _let_go(self) -> None:
         """Batches that no waiting hit stands in."""
-        done = [number for upto_us, number in self.upto if upto_us <= self.watermark_us]
-        if done:
-            self.upto = [one for one in self.upto if one[0] > self.watermark_us]
-            if self.quiet is None:
-                for number in done:
-                    del self.batches[number]
-            else:
-                self.quiet.let_go(done)
+        upto, done = self.upto, []
+        while upto and upto[0][0] <= self.watermark_us:
+            done.append(heappop(upto)[1])
+        if not done:
+            return
+        if self.quiet is None:
+            for number in done:
+                del self.batches[number]
+        else:
+            self.quiet.let_go(done)
 
     def _forget(self) -> None:
         self.seen.forget_before(self.watermark_us - DEDUPE_FOR_US)
@@ -483,7 +510,12 @@ class Lane:
     # what watches ask of their lane
 
     def wake(self, watch: Watch, condition: Condition) -> None:
-        heappush(self.timers, (condition.wake_us, watch.number, *watch.slot(condition)))
+        if condition.wake_us != FAR_US:
+            heappush(self.timers, (condition.wake_us, watch.number, *watch.slot(condition)))
+
+    def sleep(self, watch: Watch, condition: Condition, now_us: int) -> None:
+        """Nothing is told of it before its source is seen after `now_us`."""
+        self.asleep.append((now_us, watch, condition))
 
     def tell(self, detection: Detection) -> None:
         self.told.append(detection)
@@ -564,6 +596,10 @@ class Lane:
             self.quiet.restore(runs, met)
         else:
             self._restore_runs(runs, met)
+        for watch in self.watches:
+            for condition in watch.open.values():
+                if condition.unknown:  # it may have slept: look, and it sleeps on
+                    condition.wake_us = min(condition.wake_us, saved.watermark_us)
         self.timers = [(c.wake_us, w.number, *w.slot(c)) for w in self.watches for c in w.open.values()]
         heapify(self.timers)
 

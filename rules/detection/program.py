@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from models.columns import F64, I32, PADDING, U8
-from models.scanner import Layout, layouts, loops
 from rules.detection import selecting as ops
+from rules.detection.places import Place, Places
 from rules.detection.rows import Rows
 from rules.language.typed import (
     All,
@@ -43,38 +43,6 @@ DEEPEST = 64
 
 class Unsayable(Exception):
     """No program says this."""
-
-
-class Place(NamedTuple):
-    """Where a field stands."""
-
-    level: int
-    slot: int
-
-
-class Places:
-    """Where the scanner puts the fields of a topic. Of a topic without objects the record is the row."""
-
-    def __init__(self, topic: str) -> None:
-        head, row = layouts(topic, loops())
-        self.head, self.row = (head, row) if row.kinds else (Layout(loops()), head)
-        self.widths = np.array(
-            [len(part) for level in (self.row, self.head) for part in (level.numbers, level.texts)], dtype=np.int64
-        )
-
-    def number(self, name: str) -> Place:
-        return self._place(name, self.row.numbers, self.head.numbers)
-
-    def text(self, name: str) -> Place:
-        return self._place(name, self.row.texts, self.head.texts)
-
-    @staticmethod
-    def _place(name: str, row: dict[str, int], head: dict[str, int]) -> Place:
-        if name in row:
-            return Place(ops.ROW, row[name])
-        if name in head:
-            return Place(ops.HEAD, head[name])
-        raise Unsayable(name)
 
 
 class Programs(NamedTuple):
@@ -220,7 +188,13 @@ class Writer:
     def _text_place(self, node: FieldOf) -> Place:
         if node.token:
             raise Unsayable("personal data")
-        return self.places.text(node.name)
+        return self._known(self.places.text(node.name))
+
+    @staticmethod
+    def _known(place: Place | None) -> Place:
+        if place is None:
+            raise Unsayable("not read from records")
+        return place
 
     def _text_in(self, node: FieldOf, words: Sequence[str]) -> None:
         place, first = self._text_place(node), len(self.words)
@@ -260,16 +234,12 @@ class Writer:
             self._step(ops.AND, deeper=-1)
 
     def _load(self, name: str) -> None:
-        self._step(ops.FIELD, *self.places.number(name), deeper=1)
+        self._step(ops.FIELD, *self._known(self.places.number(name)), deeper=1)
 
     def _number(self, node: Typed) -> None:
         match node:
             case Constant(value=value):
                 self._push(np.nan if value is None else float(value))
-            case FieldOf(name="lon"):
-                self._step(ops.LON, deeper=1)
-            case FieldOf(name="lat"):
-                self._step(ops.LAT, deeper=1)
             case FieldOf():
                 self._load(node.name)
             case Coalesce():

@@ -118,9 +118,8 @@ class Quiet:
             self.runs.met, self.runs.table, lane.sources.cameras, lane.coverage.start_us, book, self.deferred,
             self.deferred_run, self.quietly,
         )  # fmt: skip
-        used, left, _, deferred, quietly = book[:5].tolist()
-        self.runs.used = used
-        lane.waiting.left(left)
+        self.runs.used, left, _, deferred, quietly, _, earliest_us = book[:7].tolist()
+        lane.waiting.left(left, earliest_us)
         if quietly:
             slots = self.quietly[:quietly].copy()
             self.followed.append((slots, self.runs.facts["batch"][slots], [], 0))

@@ -14,7 +14,23 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import orjson
 
-from models.columns import F64, I8, I32, I64, U64, Batch, Column, Mask, Mixed, Numbers, Scalar, Spans, Texts, scalar
+from models.columns import (
+    F64,
+    I8,
+    I32,
+    I64,
+    U64,
+    Batch,
+    Column,
+    Columns,
+    Mask,
+    Mixed,
+    Numbers,
+    Scalar,
+    Spans,
+    Texts,
+    scalar,
+)
 from models.scanner import ScannedColumns
 from models.streams import STREAMS
 from models.words import Words
@@ -319,18 +335,24 @@ class Selector:
 
     def cells(self, rule: int, batch: Batch, row: int) -> Cells:
         """What a detection of this rule carries of a row."""
-        lon, lat, error_m = (float(batch.numbers(name)[row]) for name in ("lon", "lat", "error_m"))
-        detect = self.rules[rule].base.detect
-        name = detect.value_field if isinstance(detect, Hold) else "value"
-        value = scalar(batch.columns[name], row) if name in self.stream.fields else None
-        attributes = {name: self._cell(batch, name, row) for name in self.carried[rule]}
+        columns, masks, detect, carried = batch.columns, batch.masks, self.rules[rule].base.detect, self.carried[rule]
+        value_field = detect.value_field if isinstance(detect, Hold) else "value"
+        if isinstance(columns, ScannedColumns) and columns.fields is not None and columns.one is not None:
+            lon, lat, error_m = self.fused.position(columns.fields, row)
+            if carried or value_field in self.stream.fields:
+                columns, masks = columns.one(row)  # a whole column is much for one row
+                row = 0
+        else:
+            lon, lat, error_m = (float(batch.numbers(name)[row]) for name in ("lon", "lat", "error_m"))
+        value = scalar(columns[value_field], row) if value_field in self.stream.fields else None
+        attributes = {name: self._cell(columns, masks, name, row) for name in carried}
         return lon, lat, None if error_m != error_m else error_m, value, attributes
 
-    def _cell(self, batch: Batch, name: str, row: int) -> Any:
-        column = batch.columns[name]
+    def _cell(self, columns: Columns, masks: dict[str, tuple[str | None, ...]], name: str, row: int) -> Any:
+        column = columns[name]
         if self.stream.fields[name].tokenised and isinstance(column, Texts):
             code = int(column.codes[row])
-            return None if code < 0 else {"token": column.words[code], "mask": batch.masks[name][code]}
+            return None if code < 0 else {"token": column.words[code], "mask": masks[name][code]}
         return scalar(column, row)
 
 

@@ -17,19 +17,19 @@ from numba import njit
 from models.columns import F64, I32, I64, U8, U64, Mask
 from models.kernels.bytes import loop, same
 from models.kernels.tables import FULL, intern
-from rules.detection.rows import HIT, NONE, Rows
+from rules.detection.places import HEAD_NUMBERS, HEAD_TEXTS, LAT, LON, ROW, ROW_NUMBERS, ROW_TEXTS
+from rules.detection.rows import HIT, MENDED, NONE, Rows
 
-WANTED, OTHERS = 3, 4
-"""Of the masks, behind FRESH and ANYHOW: rows whose zones are needed, and the first of those that the rules have."""
+OTHERS = MENDED + 1
+"""The first of the masks that the rules have, behind those of the batch."""
 
 STEP = np.dtype([("op", "i4"), ("level", "i4"), ("slot", "i4"), ("at", "i4"), ("count", "i4")])
-ROW, HEAD = range(2)  # levels of a field: what each row says, what its record says once
 (
-    END, NUMBER, FIELD, LON, LAT, TEXT_IN, TEXT_SAME, TEXT_NULL, NUMBER_IN, NULL, NOT, TRUE, BEFORE,
+    END, NUMBER, FIELD, TEXT_IN, TEXT_SAME, TEXT_NULL, NUMBER_IN, NULL, NOT, TRUE, BEFORE,
     UNLESS_TRUE, UNLESS_FALSE, UNLESS_KNOWN,
     AND, OR, KNOWN, EQUAL, UNEQUAL, LESS, AT_MOST, MORE, AT_LEAST,
     PLUS, MINUS, TIMES, OVER, MODULO, LEAST, MOST, NEGATIVE, ABSOLUTE, ROUNDED,
-) = range(35)  # fmt: skip
+) = range(33)  # fmt: skip
 """What a step does. Values are numbers on a stack: a flag is 1 or 0, null is NaN. UNLESS_… go on behind `at` with the
 value as it is, where the rest of a condition can't change it."""
 
@@ -37,10 +37,8 @@ CONDITION = np.dtype(
     [
         ("rule", "i4"),
         ("over", "i4"),  # the mask of the rows it is asked of
-        ("also", "i4"),  # a mask made by numpy that must hold too; NONE
         ("program", "i4"),  # its first step; NONE: true
         ("into", "i4"),  # the mask it makes
-        ("zoned", "i4"),
     ]
 )
 """A condition of a rule. The first ones are what each rule asks of a row at all, in order of rules."""
@@ -76,9 +74,8 @@ KEY = np.dtype([("level", "i4"), ("slot", "i4"), ("place", "i4")])
 
 OPENS, CLOSES = 1, -1
 
-HELD, UNPLACED, WANTING, BOOK = range(4)
-"""Places of the book: words held, hits whose area is unknown, and how many bytes the word has that found no room."""
-ROW_NUMBERS, ROW_TEXTS, HEAD_NUMBERS, HEAD_TEXTS, WIDTHS = range(5)
+HELD, WANTING, BOOK = range(3)
+"""Places of the book: words held, and how many bytes the word has that found no room."""
 LOWER = 0xFFFFFFFF
 DONE, NO_ROOM, NO_WORDS = range(3)
 """How `match` ends. Without room for hits or for words it is called again from the start, with more."""
@@ -139,17 +136,17 @@ def both(op: int, a: float, b: float) -> Any:
 
 
 @njit(inline="always")
-def text_at(level: int, slot: int, row: int, head: int, row_texts: I64, head_texts: I64, widths: I64) -> Any:
+def text_at(level: int, slot: int, row: int, head: int, row_texts: I64, head_texts: I64, shape: I64) -> Any:
     """Where a text stands in the buffer, and its size above it; below zero it is null."""
     if level == ROW:
-        return row_texts[row * widths[ROW_TEXTS] + slot]
-    return head_texts[head * widths[HEAD_TEXTS] + slot]
+        return row_texts[row * shape[ROW_TEXTS] + slot]
+    return head_texts[head * shape[HEAD_TEXTS] + slot]
 
 
 @njit(inline="always")
 def judge_one(
     n: int, row: int, head: int, steps: Rows, numbers: F64, words: U8, word_at: I32, row_numbers: F64, row_texts: I64,
-    head_numbers: F64, head_texts: I64, widths: I64, buffer: U8, lon: F64, lat: F64, time_us: I64, stack: F64,
+    head_numbers: F64, head_texts: I64, shape: I64, buffer: U8, time_us: I64, stack: F64,
 ) -> Any:  # fmt: skip
     """The value of the program that begins with step `n`, for one row."""
     top = -1
@@ -165,15 +162,15 @@ def judge_one(
         elif op == FIELD:
             top += 1
             if step.level == ROW:
-                stack[top] = row_numbers[row * widths[ROW_NUMBERS] + step.slot]
+                stack[top] = row_numbers[row * shape[ROW_NUMBERS] + step.slot]
             else:
-                stack[top] = head_numbers[head * widths[HEAD_NUMBERS] + step.slot]
+                stack[top] = head_numbers[head * shape[HEAD_NUMBERS] + step.slot]
         elif op == NUMBER:
             top += 1
             stack[top] = numbers[step.at]
         elif TEXT_IN <= op <= TEXT_NULL:
             top += 1
-            text = text_at(step.level, step.slot, row, head, row_texts, head_texts, widths)
+            text = text_at(step.level, step.slot, row, head, row_texts, head_texts, shape)
             at, size = text & LOWER, text >> 32
             if op == TEXT_NULL:
                 stack[top] = np.float64(size < 0)
@@ -187,7 +184,7 @@ def judge_one(
                         break
                 stack[top] = found
             else:
-                other = text_at(step.at, step.count, row, head, row_texts, head_texts, widths)
+                other = text_at(step.at, step.count, row, head, row_texts, head_texts, shape)
                 if other >> 32 < 0:
                     stack[top] = np.nan
                 else:
@@ -214,12 +211,6 @@ def judge_one(
             stack[top] = 1 - stack[top]
         elif op == TRUE:
             stack[top] = np.float64(stack[top] == 1)
-        elif op == LON:
-            top += 1
-            stack[top] = lon[row]
-        elif op == LAT:
-            top += 1
-            stack[top] = lat[row]
         elif op == BEFORE:
             top += 1
             stack[top] = np.float64(time_us[row] < numbers[step.at])
@@ -232,55 +223,76 @@ def judge_one(
 
 
 @loop(
-    numba.types.UniTuple(numba.int64, 2)(
+    numba.int64(
         rows_of(CONDITION), numba.int64, rows_of(STEP), REALS, BYTES, INTS, REALS, LONGS, REALS, LONGS, LONGS, INTS,
-        BYTES, read_only(numba.float64), read_only(numba.float64), read_only(numba.int64), MASKS, REALS, LONGS, INTS,
-        numba.float64[:, ::1],
+        BYTES, read_only(numba.int64), MASKS, REALS, LONGS,
     )
 )  # fmt: skip
 def judge(
     conditions: Rows, rules: int, steps: Rows, numbers: F64, words: U8, word_at: I32, row_numbers: F64, row_texts: I64,
-    head_numbers: F64, head_texts: I64, widths: I64, row_head: I32, buffer: U8, lon: F64, lat: F64, time_us: I64,
-    masks: Mask, stack: F64, counts: I64, places: I32, points: F64,
-) -> tuple[int, int]:  # fmt: skip
-    """Make the masks of all conditions. Gives in how many cases a rule wants a row, and how many rows need their zones:
-    where they are (`points`), and the place of each row among them (`places`).
+    head_numbers: F64, head_texts: I64, shape: I64, row_head: I32, buffer: U8, time_us: I64, masks: Mask, stack: F64,
+    counts: I64,
+) -> int:  # fmt: skip
+    """Make the masks of all conditions. Gives how often a rule wants a row.
 
     counts    a condition: in how many rows it holds
     row_head  the record of each row among those that were read; empty where each has one row
-    widths    numbers and texts a row has, numbers and texts a record has
+    shape     of the fields: see `Places`
     """
-    rows = len(time_us)
-    for row in range(rows):
-        masks[WANTED, row] = False
+    wishes = 0
     for c in range(len(conditions)):
         condition = conditions[c]
         counts[c] = 0
         if c > condition.rule and counts[condition.rule] == 0:
             continue
-        for row in range(rows):
-            holds = masks[condition.over, row] and (condition.also == NONE or masks[condition.also, row])
+        for row in range(len(time_us)):
+            holds = masks[condition.over, row]
             if holds and condition.program != NONE:
                 head = row_head[row] if len(row_head) else row
                 value = judge_one(
                     condition.program, row, head, steps, numbers, words, word_at, row_numbers, row_texts,
-                    head_numbers, head_texts, widths, buffer, lon, lat, time_us, stack,
+                    head_numbers, head_texts, shape, buffer, time_us, stack,
                 )  # fmt: skip
                 holds = value == 1
             masks[condition.into, row] = holds
             counts[c] += holds
-            if holds and condition.zoned:
-                masks[WANTED, row] = True
+        if c < rules:
+            wishes += counts[c]
+    return wishes
+
+
+@loop(
+    numba.int64(
+        rows_of(CONDITION), rows_of(SELECTION), MASKS, LONGS, numba.int64, REALS, LONGS, INTS, numba.float64[:, ::1]
+    )
+)
+def want(
+    conditions: Rows,
+    selections: Rows,
+    masks: Mask,
+    counts: I64,
+    rows: int,
+    row_numbers: F64,
+    shape: I64,
+    places: I32,
+    points: F64,
+) -> int:
+    """How many rows need their zones: where they are (`points`), and the place of each row among them (`places`)."""
+    for row in range(rows):
+        places[row] = NONE
+    for rule in range(len(selections)):
+        if selections[rule].include != NONE and counts[rule]:
+            for row in range(rows):
+                if masks[conditions[rule].into, row]:
+                    places[row] = 0
     count = 0
     for row in range(rows):
-        if masks[WANTED, row]:
+        if places[row] != NONE:
             places[row] = count
-            points[0, count], points[1, count] = lon[row], lat[row]
+            points[0, count] = row_numbers[row * shape[ROW_NUMBERS] + shape[LON]]
+            points[1, count] = row_numbers[row * shape[ROW_NUMBERS] + shape[LAT]]
             count += 1
-    wishes = 0
-    for rule in range(rules):
-        wishes += counts[rule]
-    return wishes, count
+    return count
 
 
 @njit(inline="always")
@@ -344,18 +356,17 @@ def first_pairs(pair_row: I64, bounds: I64, firsts: I32) -> None:
     numba.int64(
         rows_of(CONDITION), rows_of(SELECTION), rows_of(VARIANT), rows_of(KEY), MASKS, MASKS, LONGS,
         INTS, LONGS, LONGS, LONGS, numba.int32[:, ::1],
-        read_only(numba.int64), read_only(numba.int32), read_only(numba.float64), read_only(numba.float64),
-        numba.uint64[:, ::1], LONGS, INTS, INTS, numba.int64,
-        LONGS, LONGS, LONGS, INTS, BYTES, INTS, numba.uint64[:, ::1], numba.uint8[::1], rows_of(HIT), LONGS, LONGS,
+        read_only(numba.int64), read_only(numba.int32), numba.uint64[:, ::1], LONGS, INTS, INTS, numba.int64,
+        REALS, LONGS, LONGS, LONGS, INTS, BYTES, INTS, numba.uint64[:, ::1], numba.uint8[::1], rows_of(HIT), LONGS,
+        LONGS,
     )
 )  # fmt: skip
 def match(
     conditions: Rows, selections: Rows, variants: Rows, keys: Rows, masks: Mask, flags: Mask, counts: I64,
     places: I32, pair_row: I64, pair_zone: I64, bounds: I64, firsts: I32,
-    time_us: I64, record: I32, lon: F64, lat: F64,
-    prints: U64, offsets: I64, sources: I32, areas: I32, batch: int,
-    row_texts: I64, head_texts: I64, widths: I64, row_head: I32, buffer: U8, slots: I32, words: U64, arena: U8,
-    hits: Rows, ends: I64, book: I64,
+    time_us: I64, record: I32, prints: U64, offsets: I64, sources: I32, areas: I32, batch: int,
+    row_numbers: F64, row_texts: I64, head_texts: I64, shape: I64, row_head: I32, buffer: U8,
+    slots: I32, words: U64, arena: U8, hits: Rows, ends: I64, book: I64,
 ) -> int:  # fmt: skip
     """Write the hits of all rules, those of one together: `ends` has where they end.
 
@@ -365,7 +376,6 @@ def match(
     """
     first_pairs(pair_row, bounds, firsts)
     found = 0
-    book[UNPLACED] = 0
     for rule in range(len(selections)):
         ends[rule] = found
         if counts[rule] == 0:
@@ -409,7 +419,7 @@ def match(
                 hit.k0 = hit.k1 = hit.k2 = NONE
                 keyed = True
                 for k in range(selection.first_key, selection.first_key + selection.keys):
-                    text = text_at(keys[k].level, keys[k].slot, row, head, row_texts, head_texts, widths)
+                    text = text_at(keys[k].level, keys[k].slot, row, head, row_texts, head_texts, shape)
                     at, size = text & LOWER, text >> 32
                     if size < 0:
                         keyed = False
@@ -428,11 +438,12 @@ def match(
                 if not keyed:
                     continue
                 hit.time_us, hit.print_a, hit.print_b = time_us[row], prints[of, 0], prints[of, 1]
-                hit.offset, hit.source, hit.lon, hit.lat = offsets[of], sources[of], lon[row], lat[row]
+                lon = row * shape[ROW_NUMBERS] + shape[LON]
+                lat = row * shape[ROW_NUMBERS] + shape[LAT]
+                hit.offset, hit.source, hit.lon, hit.lat = offsets[of], sources[of], row_numbers[lon], row_numbers[lat]
                 hit.ordinal = hit.row = row
                 hit.rule, hit.batch, hit.zone, hit.area = rule, batch, zone, areas[sources[of]]
                 hit.variant, hit.inside, hit.signal = variants[v].number, entered, signal
-                book[UNPLACED] += hit.area == NONE
                 found += 1
     ends[len(selections)] = found
     return DONE

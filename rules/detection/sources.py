@@ -53,9 +53,13 @@ class Sources:
     def numbers(self, source: Spans) -> I32:
         """The number of each, NONE where there is none; new ones are looked up in the registry."""
         numbers = self.names.intern(source)
+        self.catch_up()
+        return numbers
+
+    def catch_up(self) -> None:
+        """Look up those of which only the name is held."""
         if len(self.names) > len(self):
             self._add([self.names.text(number) for number in range(len(self), len(self.names))])
-        return numbers
 
     def at_presets(self, sources: I32, presets: F64) -> tuple[I32, Mask]:
         """The source that each is at its preset (NaN: not told), and which look away from where the registry has

@@ -65,19 +65,6 @@ class TracksState(msgspec.Struct, array_like=True):
     cells: bytes
 
 
-class Piece(NamedTuple):
-    """Rows that wait, as they came: its first and last event time spare looking at all of them."""
-
-    first_us: int
-    last_us: int
-    columns: dict[str, npt.NDArray[Any]]
-
-    @classmethod
-    def of(cls, columns: dict[str, npt.NDArray[Any]]) -> Piece:
-        time_us = columns["time_us"]
-        return cls(int(time_us.min()), int(time_us.max()), columns)
-
-
 class Released(NamedTuple):
     """Rows in order of their frames, as a batch whose records are those frames.
 
@@ -97,6 +84,18 @@ class Released(NamedTuple):
     first: I64
     last: I64
     real: Mask
+
+
+class Piece(NamedTuple):
+    """Rows that wait, by what is kept of each, and the span of their times."""
+
+    first_us: int
+    last_us: int
+    rows: dict[str, npt.NDArray[Any]]
+
+    @classmethod
+    def of(cls, rows: dict[str, npt.NDArray[Any]]) -> Piece:
+        return cls(int(rows["time_us"].min()), int(rows["time_us"].max()), rows)
 
 
 class Held(Columns):
@@ -165,7 +164,7 @@ class Tracks:
 
     @property
     def nbytes(self) -> int:
-        held = sum(column.nbytes for piece in self.pieces for column in piece.columns.values())
+        held = sum(column.nbytes for piece in self.pieces for column in piece.rows.values())
         known = (self.tracks, self.rings, self.cells, self.views, self.table, self.ground)
         return held + sum(one.nbytes for one in known)
 
@@ -180,23 +179,27 @@ class Tracks:
         empty, empty_us = batch.seen_record[seen], batch.seen_time_us[seen]
         if not len(rows) and not len(empty):
             return
-        record = np.concatenate([batch.record[rows], empty])
-        piece: dict[str, npt.NDArray[Any]] = {
-            "time_us": np.concatenate([batch.time_us[rows], empty_us]),
-            "print_a": prints[record, 0], "print_b": prints[record, 1],
-            "ordinal": np.concatenate([rows, np.zeros(len(empty), dtype=np.int64)]).astype(np.int32),
-            "offset": offsets[record], "source": sources[record], "area": areas[record],
-        }  # fmt: skip
-        nothing = np.full(len(empty), np.nan)
+        record, bare_rows = batch.record[rows], len(empty)
+        kept: dict[str, npt.NDArray[Any]] = {"time_us": batch.time_us[rows], "ordinal": rows.astype(np.int32)}
         for name in self.numbers:
-            piece[name] = np.concatenate([batch.numbers(name)[rows], nothing])
-        no_word = np.full(len(empty), NONE, dtype=np.int32)
+            kept[name] = batch.numbers(name)[rows]
         for name in self.texts:
-            piece[name] = np.concatenate([self._words_of(batch, name, rows), no_word])
+            kept[name] = self._words_of(batch, name, rows)
         for name in self.tokenised:
-            piece[masked(name)] = np.concatenate([self._masks_of(batch, name, rows), no_word])
-        self.pieces.append(Piece.of(piece))
-        self.earliest_us = min(self.earliest_us, self.pieces[-1].first_us)
+            kept[masked(name)] = self._masks_of(batch, name, rows)
+        if bare_rows:
+            record = np.concatenate([record, empty])
+            for name, column in kept.items():
+                nothing = np.full(bare_rows, np.nan if column.dtype == np.float64 else NONE, dtype=column.dtype)
+                kept[name] = np.concatenate([column, nothing])
+            kept["time_us"][len(rows) :] = empty_us
+        kept |= {
+            "print_a": prints[record, 0], "print_b": prints[record, 1], "offset": offsets[record],
+            "source": sources[record], "area": areas[record],
+        }  # fmt: skip
+        piece = Piece.of(kept)
+        self.pieces.append(piece)
+        self.earliest_us = min(self.earliest_us, piece.first_us)
 
     def _words_of(self, batch: Batch, name: str, rows: I64) -> I32:
         spans = batch.columns.spans_of(name)
@@ -220,22 +223,21 @@ class Tracks:
         """The rows up to the watermark, mended."""
         if self.earliest_us > watermark_us:
             return None
-        due: list[dict[str, npt.NDArray[Any]]] = []
-        kept: list[Piece] = []
-        for held in self.pieces:
-            if held.first_us > watermark_us:
-                kept.append(held)
-            elif held.last_us <= watermark_us:
-                due.append(held.columns)
+        due, kept = [], []
+        for piece in self.pieces:
+            if piece.last_us <= watermark_us:
+                due.append(piece.rows)
+            elif piece.first_us > watermark_us:
+                kept.append(piece)
             else:
-                now = held.columns["time_us"] <= watermark_us
-                due.append({name: column[now] for name, column in held.columns.items()})
-                kept.append(Piece.of({name: column[~now] for name, column in held.columns.items()}))
+                now = piece.rows["time_us"] <= watermark_us
+                due.append({name: column[now] for name, column in piece.rows.items()})
+                kept.append(Piece.of({name: column[~now] for name, column in piece.rows.items()}))
         self.pieces = kept
-        self.earliest_us = min((held.first_us for held in kept), default=-NEVER_US)
-        piece = due[0] if len(due) == 1 else {name: np.concatenate([d[name] for d in due]) for name in due[0]}
-        order = np.lexsort((piece["ordinal"], piece["print_b"], piece["print_a"], piece["time_us"]))
-        return self._mended({name: column[order] for name, column in piece.items()})
+        self.earliest_us = min((piece.first_us for piece in kept), default=-NEVER_US)
+        rows = due[0] if len(due) == 1 else {name: np.concatenate([d[name] for d in due]) for name in due[0]}
+        order = np.lexsort((rows["ordinal"], rows["print_b"], rows["print_a"], rows["time_us"]))
+        return self._mended({name: column[order] for name, column in rows.items()})
 
     def _mended(self, rows: dict[str, npt.NDArray[Any]]) -> Released:
         count, time_us, source = len(rows["time_us"]), rows["time_us"], rows["source"]
@@ -346,13 +348,13 @@ class Tracks:
 
     def named_sources(self) -> I32:
         """The sources that rows wait of; what is known of the others goes with them."""
-        return np.concatenate([np.empty(0, dtype=np.int32), *(piece.columns["source"] for piece in self.pieces)])
+        return np.concatenate([np.empty(0, dtype=np.int32), *(piece.rows["source"] for piece in self.pieces)])
 
     def sources_moved(self, moved: I32) -> None:
         """Each source has the number `moved` says, NONE where it is forgotten."""
         used, cells, _ = self.book.tolist()
         for piece in self.pieces:
-            piece.columns["source"] = moved[piece.columns["source"]]
+            piece.rows["source"] = moved[piece.rows["source"]]
         known = moved[: len(self.views)]
         views = self.views.copy()
         self.views[:] = NO_VIEW
@@ -366,7 +368,7 @@ class Tracks:
         """Where words are named, in `released` batches too, to be renumbered in place; then `words_moved`."""
         used = int(self.book[TRACKS_USED])
         names = [*self.texts, *map(masked, self.tokenised), "area"]
-        held = [piece.columns[name] for piece in self.pieces for name in names]
+        held = [piece.rows[name] for piece in self.pieces for name in names]
         columns = [batch.columns for batch in released if isinstance(batch, Batch)]
         held += [ids for one in columns if isinstance(one, Held) for ids in one.ids.values()]
         return [*held, *(self.tracks[name][:used] for name in ("word", "identity", "klass"))]
@@ -380,8 +382,8 @@ class Tracks:
         self._sweep()
         self._index()
         used, cells, _ = self.book.tolist()
-        names = self.pieces[0].columns if self.pieces else ()
-        waiting = {name: np.concatenate([piece.columns[name] for piece in self.pieces]).tobytes() for name in names}
+        names = self.pieces[0].rows if self.pieces else {}
+        waiting = {name: np.concatenate([piece.rows[name] for piece in self.pieces]).tobytes() for name in names}
         return TracksState(
             waiting, plain_bytes(self.tracks[:used]), self.rings[:used].tobytes(), self.views.tobytes(),
             plain_bytes(self.cells[:cells]),
@@ -399,8 +401,8 @@ class Tracks:
         self._index()
         if saved.waiting:
             count = len(saved.waiting["time_us"]) // 8
-            columns = {name: self._waiting(name, saved.waiting.get(name), count) for name in self._kept()}
-            self.pieces = [Piece.of(columns)]
+            rows = {name: self._waiting(name, saved.waiting.get(name), count) for name in self._kept()}
+            self.pieces = [Piece.of(rows)]
             self.earliest_us = self.pieces[0].first_us
 
     def _kept(self) -> list[str]:

@@ -5,7 +5,7 @@ raising, stages, `still`, `unknown`, clearing. What begins, continues and ends a
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 from models.detections import Detection, DetectionKind, Evidence
@@ -32,6 +32,7 @@ class Surroundings(Protocol):
     partition: int
 
     def wake(self, watch: Watch, condition: Condition) -> None: ...
+    def sleep(self, watch: Watch, condition: Condition, now_us: int) -> None: ...
     def dropped(self, condition: Condition) -> None: ...
     def tell(self, detection: Detection) -> None: ...
     def format_time(self, time_us: int) -> str: ...
@@ -148,6 +149,8 @@ class Watch:
                 return
             condition.unknown = True
             self.tell("unknown", condition, now_us, None)
+        if condition.unknown and not self.lane.coverage.reaches_beyond(condition.source, now_us):
+            self.lane.sleep(self, condition, now_us)
         self.look_at(condition, max(now_us + 1, self.upcoming(condition, now_us)))
 
     def upcoming(self, condition: Condition, now_us: int) -> int:
@@ -155,10 +158,10 @@ class Watch:
         ends_us, coverage = self.times_out_at(condition), self.lane.coverage
         if not condition.unknown:
             next_us, silent_us = condition.still_us, coverage.end_of_span(condition.source, now_us)
-        else:  # what is still unseen of its source comes after the watermark: no use looking before
-            next_us, silent_us = now_us + STILL_EVERY_US, None
-            if not coverage.reaches_beyond(condition.source, now_us):
-                next_us = max(next_us, self.lane.watermark_us)
+        else:  # nothing can be told of it before its source is seen again: until then it sleeps
+            next_us, silent_us = FAR_US, None
+            if coverage.reaches_beyond(condition.source, now_us):
+                next_us = now_us + STILL_EVERY_US
         return min(at for at in (next_us, ends_us, silent_us) if at is not None)
 
     def seems_there(self, condition: Condition, at_us: int) -> bool:
@@ -195,8 +198,8 @@ class Watch:
         value, unit = self.measured(condition, at_us)
         self.lane.tell(
             Detection(
-                detection_id=content_id(
-                    "d", rule.id, rule.fingerprint, *condition.key, condition.zone, condition.opened_us
+                detection_id=detection_id(
+                    rule.id, rule.fingerprint, *condition.key, condition.zone, condition.opened_us
                 ),
                 kind=kind,
                 stage=stage,
@@ -222,6 +225,12 @@ class Watch:
                 attributes=condition.attributes,
             )
         )
+
+
+@lru_cache(maxsize=4096)
+def detection_id(*parts: str | int) -> str:
+    """Raised, stage, still, cleared and unknown of one opening share it."""
+    return content_id("d", *parts)
 
 
 def _rounded(degrees: float) -> float | None:

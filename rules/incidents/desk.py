@@ -117,6 +117,10 @@ class Desk:
         self._move(to_us)
         return self._outcome([])
 
+    def next_us(self) -> int | None:
+        """Before this time `advance` does nothing unless records come; None: it never does."""
+        return self._ledger.heap[0][0] if self._ledger.heap else None
+
     def snapshot(self) -> bytes:
         """Everything the Desk remembers."""
         return msgspec.msgpack.encode(self._ledger.save())

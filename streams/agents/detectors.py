@@ -25,6 +25,7 @@ from streams.publishing import (
     dead_messages,
     detection_messages,
     detector_source,
+    is_area,
     lane_messages,
     stray,
 )
@@ -131,13 +132,16 @@ class DetectorAgent:
         if held.good_keys.issuperset(records.keys):
             return []
         new = set(records.keys) - held.good_keys
-        held.good_keys |= {k for k in new if k is not None and partition_for(k, self.settings.partitions) == partition}
+        held.good_keys |= {k for k in new if k is not None and self._is_home(k, partition)}
         bad = new - held.good_keys
         return [
             stray(number, topic, key, partition)
             for number, key in enumerate(records.keys)
             if key in bad and number not in ticks
         ]
+
+    def _is_home(self, key: bytes, partition: int) -> bool:
+        return is_area(key) and partition_for(key, self.settings.partitions) == partition
 
     # clocks
 

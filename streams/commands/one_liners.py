@@ -17,7 +17,7 @@ def one_liner(topic: str, value: bytes | None, lang: str) -> str:
     try:
         body = orjson.loads(value)
     except orjson.JSONDecodeError:
-        return f"(not JSON) {value[:WIDTH]!r}"
+        return f"(not JSON) {len(value)} bytes"  # which may hold what a screen must not show
     known = LINES.get(topic)
     if known is not None and isinstance(body, dict):
         with suppress(TypeError, ValueError, AttributeError):  # anybody may send to an input topic

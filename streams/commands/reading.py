@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import click
 
-from models.ticks import TICK_HEADER
+from models.ticks import tick_us
 from streams.commands.connection import Connection
 from streams.topics import TOPICS, full_name, short_name
 
@@ -29,9 +29,8 @@ def named_topic(written: str, prefix: str) -> str:
 
 def tick_ms(record: Any) -> int | None:
     """The time a clock record tells; None for any other record."""
-    if record.value is not None:
-        return None
-    return next((int(value) for name, value in record.headers or () if name == TICK_HEADER), None)
+    at_us = tick_us(record) if record.headers else None
+    return None if at_us is None else at_us // 1000
 
 
 class Reader:

@@ -34,7 +34,7 @@ def record(topics: tuple[str, ...], broker: str | None, out: str, for_s: float |
         click.echo(f"recording {', '.join(names)}; Ctrl-C ends it", err=True)
         while not stop.is_set() and (end_s is None or time.monotonic() < end_s):
             for name, r in reader.poll():
-                headers = tuple(r.headers or ())
+                headers = tuple((name, value or b"") for name, value in r.headers or ())  # one may have no value
                 writer.write(RecordedLine(name, r.key, r.timestamp, r.value, headers, r.partition, r.offset))
             if out == "-":
                 writer.flush()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 import orjson
 
+from geo.atlas import Atlas
+from geo.feeds import FeedBook
+from geo.misfits import judgements, misfits
+from geo.offset import Ground
 from rules.crews import Crews
 from streams.city import build_city
 from streams.commands.durations import DURATION
-from streams.recording import RecordingWriter, read_recordings
+from streams.recording import RecordedLine, RecordingWriter, read_recording
 from streams.replay import Replay
 from streams.settings import Settings
 from streams.topics import TOPICS
@@ -50,8 +55,28 @@ def replay(
     city = build_city(settings, rules=rules, zones=zones, registry=registry, tables=tables)
     units = () if city.atlas.registry is None else tuple(city.atlas.registry.units.values())
     run = Replay(city, partitions=settings.partitions, crews=Crews(units=units, centre=city.centre) if crews else None)
+    book = FeedBook()
     with RecordingWriter(out) as writer:
-        for line in run.run(read_recordings(recordings), drain_ms=round(drain * 1000)):
+        for line in run.run(watched(recordings, book), drain_ms=round(drain * 1000)):
             if not wanted or line.topic in wanted:
                 writer.write(line, trusted=True)
-    click.echo(orjson.dumps(run.summary.data()).decode(), err=True)
+    summary = run.summary.data() | {"misplaced_feeds": misplaced(book, city.atlas, settings.bounds_margin_km)}
+    click.echo(orjson.dumps(summary).decode(), err=True)
+
+
+def watched(recordings: Sequence[str], book: FeedBook) -> Iterator[RecordedLine]:
+    """The lines, their positions noted on the way."""
+    for file in recordings:
+        for number, line in enumerate(read_recording(file), 1):
+            if line.topic is not None:
+                book.see(line.topic, line.value, (file, number))
+            yield line
+
+
+def misplaced(book: FeedBook, atlas: Atlas, margin_km: float) -> list[dict[str, str]]:
+    """The feeds that are not in the system they declare; `zhinao feeds check` shows them in full."""
+    ground = Ground.of(atlas.zones, atlas.registry, margin_km)
+    if ground is None:
+        return []
+    found = misfits(judgements(book, ground), book.samples())
+    return [{"topic": p.path[0], "source": p.path[1], "code": p.code, "message": p.message} for p in found]

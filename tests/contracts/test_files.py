@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from models.contracts import CONTRACTS, DIALECT
 from streams.commands.group import zhinao
 from streams.contracts import CATALOGUE, made, read_texts
 from streams.topics import TOPICS, Role
+from tests.conftest import REPOSITORY
 from tests.contracts.judging import PUBLISHED, schema
 
 NOT_PUBLISHED_YET = {"signal.requests", "traffic.states", "traffic.forecasts"}
@@ -40,6 +44,18 @@ def test_the_committed_files_are_what_the_types_say() -> None:
     ended = run("check")
     assert ended.stdout == "20 files: no problems\n"
     assert ended.exit_code == 0
+
+
+def test_the_check_of_a_record_that_the_readme_shows_works() -> None:
+    page = (PUBLISHED / "README.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for record, fine in (("camera.tracks/example.json", True), ("incidents/example.json", False)):
+        shown = script.replace("camera.tracks/example.json", record)
+        ended = subprocess.run(
+            [sys.executable, "-c", shown], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        )
+        assert (ended.returncode == 0) == fine, ended.stderr
+        assert fine or "ValidationError" in ended.stderr
 
 
 def test_every_topic_that_others_meet_has_a_contract() -> None:
@@ -100,6 +116,13 @@ def test_a_word_in_one_language_only_stops_the_making(folder: Path) -> None:
     ended = run("check", str(folder))
     assert ended.exit_code == 2
     assert "no text in both languages for word 'gcj02' of TrackFrame.crs" in ended.stderr
+
+
+def test_a_comma_that_cuts_a_text_short_stops_the_making(folder: Path) -> None:
+    edit(folder / CATALOGUE, "zh: 火星坐标 GCJ-02", "zh: 火星坐标, 即 GCJ-02")
+    ended = run("check", str(folder))
+    assert ended.exit_code == 2
+    assert "more than zh and en for word 'gcj02' of TrackFrame.crs: zh, 即 GCJ-02, en" in ended.stderr
 
 
 def test_a_catalogue_that_is_no_yaml_is_one_line(folder: Path) -> None:

@@ -15,7 +15,6 @@ import atheris
 LARGEST = 4096
 READ = ["models", "geo.atlas", "rules.detection.arrival", "rules.incidents", "streams.agents.queues"]
 COMPILED = ["models.kernels", "rules.detection.kernels", "geo.raster_loop"]  # numba reads their bytecode itself
-HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
@@ -34,7 +33,7 @@ def main() -> None:
 
     limits = [f"-max_total_time={seconds}", f"-max_len={LARGEST}", "-timeout=20", "-rss_limit_mb=4096"]
     limits.append(f"-artifact_prefix={folder}/")
-    atheris.Setup([sys.argv[0], *limits, str(folder), str(HERE / "corpus")], target.take, custom_mutator=mutator)
+    atheris.Setup([sys.argv[0], *limits, str(folder)], target.take, custom_mutator=mutator)
     atheris.Fuzz()
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,3 +62,34 @@ def test_a_place_must_be_one() -> None:
         points.put("a", math.nan, LAT)
     assert "a" not in points
     assert points.place("a") is None
+
+
+def test_the_point_and_point_cases_of_jts(shared_dir: Path) -> None:
+    """Which points two sets share is asked as who is nearest within nothing."""
+    file = shared_dir / "data" / "jts-geometry" / "TestRelatePP.xml"
+    if not file.is_file():
+        pytest.skip("no JTS cases beside the repository")
+    checked = 0
+    for case in ElementTree.parse(file).getroot().iter("case"):
+        a, b = (
+            [(x / 10, y / 10) for x, y in shapely.get_coordinates(shapely.from_wkt(" ".join(wkt.split()))).tolist()]
+            for wkt in (case.findtext("a") or "", case.findtext("b") or "")
+        )
+        (relate,) = (op.attrib["arg3"] for op in case.iter("op"))
+        assert (bool(shared(a, b)), bool(missing(a, b)), bool(missing(b, a))) == tuple(
+            relate[n] != "F" for n in (0, 2, 6)
+        )
+        checked += 1
+    assert checked == 4
+
+
+def shared(a: list[tuple[float, float]], b: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points of a that are points of b."""
+    points = MovingPoints()
+    for number, place in enumerate(b):
+        points.put(str(number), *place)
+    return [place for place in a if points.nearest(*place, 1, 0.0)]
+
+
+def missing(a: list[tuple[float, float]], b: list[tuple[float, float]]) -> set[tuple[float, float]]:
+    return set(a) - set(shared(a, b))

@@ -16,7 +16,7 @@ from geo.zones import Zone
 from models.problems import Problem
 from tests.geo.shapes import LAT, LON, collection, feature, square, zone
 
-HERE, OUTSIDE = Point(LON, LAT), Point(LON + 1, LAT)
+HERE, OUTSIDE = Point(LON, LAT), Point(LON + 0.15, LAT)
 LINE = LineString([(LON, LAT), (LON + 0.002, LAT), (LON + 0.002, LAT + 0.002)])
 AREAS: list[Zone] = [zone("area/danghu", square(LON, LAT, 0.1))]
 CAMERA = feature(
@@ -96,7 +96,19 @@ def test_every_code_has_a_case() -> None:
     problems += read_registry([("units.geojson", b'{"type": "FeatureCollection", "features": [], "crs": "x"}')])[1]
     for _, kind, bad in BAD:
         problems += read_registry([(f"{kind}.geojson", collection(GOOD[kind], bad))], AREAS)[1]
+    far = feature("far", Point(LON, LAT + 5), kind="camera", area="danghu")
+    problems += read_registry([("devices.geojson", collection(CAMERA, far))])[1]
     assert {p.code for p in problems} == set(REGISTRY_PROBLEMS)
+
+
+def test_swapped_axes_are_found_by_the_neighbours_where_both_ways_are_on_earth() -> None:
+    paris = [feature(f"c-{n}", Point(2.35 + n / 100, 48.85), kind="camera", area="a") for n in range(3)]
+    odd = feature("odd", Point(48.85, 2.35), kind="camera", area="a")
+    registry, problems = read_registry([("devices.geojson", collection(*paris, odd))])
+    assert list(registry.devices) == ["c-0", "c-1", "c-2"]
+    assert [(p.code, p.severity, p.place.line, p.path[0]) for p in problems] == [
+        ("G008", "error", 5, "feature 3 (odd)")
+    ]
 
 
 def test_without_zones_areas_are_believed() -> None:
@@ -107,7 +119,7 @@ def test_without_zones_areas_are_believed() -> None:
 def test_files_and_folders_are_checked_as_they_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.geojson").write_bytes(collection(feature("danghu", square(LON, LAT, 0.1), kind="area")))
     (tmp_path / "b.geojson").write_bytes(collection(feature("x", square(LON, LAT, 0.1))))
-    problems = check_zones([tmp_path, tmp_path / "none.geojson"])
+    problems = check_zones([tmp_path, tmp_path / "none.geojson"])[1]
     assert [(p.code, Path(p.place.file).name) for p in problems] == [("Z006", "b.geojson"), ("Z001", "none.geojson")]
     assert [z.path for z in load_zones([tmp_path])[0]] == ["area/danghu"]
 

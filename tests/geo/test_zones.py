@@ -15,6 +15,7 @@ from tests.geo.shapes import LAT, LON, collection, feature, polygon, square
 
 RING = [[LON, LAT], [LON + 0.01, LAT], [LON + 0.01, LAT + 0.01], [LON, LAT + 0.01], [LON, LAT]]
 FINE = feature("good", polygon(RING), kind="no-parking", area="danghu")
+ADVICE = {"Z019", "Z020", "Z021", "Z022"}  # of zones that can be used: test_advice.py
 HOLE_OUTSIDE = [[x + 1, y] for x, y in RING]
 BOW_TIE = [RING[0], RING[2], RING[1], RING[3], RING[0]]
 
@@ -94,7 +95,7 @@ def test_a_bad_zone_is_told_with_its_place_and_left_out(code: str, bad: Any) -> 
     assert [zone.id for zone in zones] == ["good"]
     (problem,) = problems
     assert (problem.code, problem.severity, problem.place.file, problem.place.line) == (code, "error", "a.geojson", 3)
-    assert problem.place.column == 1
+    assert problem.place.column >= 1
     assert problem.path[0].startswith("feature 1")
     if isinstance(bad, dict) and isinstance(bad.get("id"), str) and code not in ("Z003", "Z004"):
         assert f"({bad['id']})" in problem.path[0]
@@ -131,11 +132,25 @@ def test_every_code_has_a_case_and_every_message_reads_well() -> None:
     problems += read_zones([("b", b""), ("c", b"{}"), ("d", with_crs("GCJ02"))])[1]
     for _, bad in BAD:
         problems += read_zones([("a", collection(FINE, bad))])[1]
-    assert {p.code for p in problems} == set(ZONE_PROBLEMS)
+    assert {p.code for p in problems} == set(ZONE_PROBLEMS) - ADVICE
     for problem in problems:
         assert problem.message[0].islower() or problem.message[0] in '["'
         assert not problem.message.endswith(".")
         assert problem.text()
+
+
+def test_a_mistake_is_pointed_at_where_it_stands() -> None:
+    written = """{"type": "FeatureCollection", "features": [
+  {"type": "Feature", "id": "x", "properties": {
+     "area": 5, "kind": "no-parking"},
+   "geometry": {"type": "Polygon", "coordinates": [
+     [[1, 2], [2, 2], [2, 3], [1, 2]],
+     [[120.9, 30.5], [121.9, 30.5]]
+   ]}}]}"""
+    problems = read_zones([("z.geojson", written.encode())])[1]
+    assert [(p.code, p.place.line, p.place.column) for p in problems] == [("Z016", 3, 14), ("Z009", 6, 6)]
+    lines = problems[0].text().splitlines()
+    assert lines[1].index("5") == lines[2].index("^")
 
 
 def test_all_mistakes_of_all_files_are_told_in_order() -> None:

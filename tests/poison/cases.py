@@ -23,6 +23,7 @@ FEEDS = tuple(topic for topic in TOPICS if topic not in ("detections", "dispatch
 SECOND = 3.5
 """When poison tells of something; it arrives a fifth of a second later."""
 OFFSET = 35
+OWN_KEY = b"the topic's own"
 NOBODY = b"nobody-has-this-area"
 """A key that belongs to another partition than the good ones' key."""
 
@@ -31,7 +32,7 @@ KINDS = (
     "truncated", "trailing bytes", "wrong schema", "extra fields", "wrong unit", "NaN or infinity", "1e999",
     "5000-digit integer", "duplicate keys", "100k nesting", "lone surrogate", "huge string", "huge array",
     "more than 1 MiB", "control characters", "swapped axes", "out of the city", "negative", "unknown enum",
-    "compressed bomb", "key missing", "header garbage", "wrong partition",
+    "compressed bomb", "key missing", "key garbage", "header garbage", "wrong partition",
 )  # fmt: skip
 
 
@@ -47,19 +48,19 @@ class Case(NamedTuple):
     says: str = ""
     kind: str = ""
     headers: tuple[tuple[str, bytes], ...] = ()
-    key: bytes | None = b""
+    key: bytes | None = OWN_KEY
     partition: int | None = None
 
     @property
     def record(self) -> Record:
         """As a door is fed it."""
-        key = key_of(self.topic) if self.key == b"" else self.key
+        key = key_of(self.topic) if self.key == OWN_KEY else self.key
         return Record(self.value, key, at_ms(SECOND + 0.2), self.headers, OFFSET)
 
     @property
     def routed(self) -> bool:
         """Whether it never reaches a door."""
-        return self.reason is R.WRONG_PARTITION
+        return self.reason is R.WRONG_PARTITION or self.key != OWN_KEY
 
 
 def dump(document: Any) -> bytes:
@@ -179,6 +180,8 @@ def everywhere(topic: str) -> Iterator[Case]:
     if topic in DETECTOR_TOPICS:
         yield Case("another partition's key", topic, good, R.WRONG_PARTITION, says="key of another partition",
                    kind="wrong partition", key=NOBODY)  # fmt: skip
+        for name, key in (("no UTF-8", b"\xff\xfe"), ("endless", b"k" * 100_000), ("empty", b""), ("a NUL", b"a\0")):
+            yield Case(f"a key that is {name}", topic, good, R.BAD_ID, says="printable", kind="key garbage", key=key)
         yield Case("no key", topic, good, R.WRONG_PARTITION, says="no key", kind="key missing", key=None)
     else:
         yield Case("another partition", topic, good, R.WRONG_PARTITION, says="partition 0", kind="wrong partition",

@@ -165,6 +165,7 @@ class DeskTrial:
     """Two Desks: one is fed everything, the other all but what the first refuses; and what goes before a Desk."""
 
     def __init__(self) -> None:
+        self.made: list[tuple[str, str, bytes]] = []
         self.desk, self.spared = city().desk(), city().desk()
         for desk in (self.desk, self.spared):
             desk.feed("detections", [good("detections", OPENING_S)])
@@ -182,7 +183,9 @@ class DeskTrial:
         spared = [record for number, record in enumerate(records) if number not in dead]
         alone = self.spared.feed(topic, spared)
         assert not alone.failures
-        assert published(alone) == published(outcome)
+        made = published(outcome)
+        assert published(alone) == made
+        self.made += made
         assert {**outcome.counts, "dead": 0} == {**alone.counts, "dead": 0}
         return outcome
 

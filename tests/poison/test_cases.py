@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from models.observations import DeadReason
 from streams.topics import partition_for
 from tests.poison.cases import KINDS, NEVER, NOBODY, Case, cases
 from tests.poison.checks import DeskTrial, DetectorTrial, check_decoding, is_detectors, published
-from tests.poison.world import HOME, PARTITIONS, SECONDS, TOPICS, good_run
+from tests.poison.world import CAMERA, HOME, PARTITIONS, SECONDS, TOPICS, city, good_run
 
 AFTER = 4
 """How many good records stand before the poison."""
@@ -116,3 +117,14 @@ def test_the_desk_names_it_and_does_what_it_would_without(case: Case, together: 
     assert dead == ([] if case.reason is None else [(case.record.offset, case.reason, case.path, True)])
     if case.reason is not None:
         assert made == clean_outputs(case.topic)
+
+
+def test_a_key_that_was_no_utf8_stopped_a_detector_that_took_it_for_an_area() -> None:
+    for way in (city(), city(compiled=False)):
+        detector = replace(way, accept_unregistered=True).detector(HOME)
+        strangers = [
+            replace(record, key=b"\xff\xfe", value=(record.value or b"").replace(CAMERA.encode(), b"stranger"))
+            for record in good_run("camera.tracks")
+        ]
+        told = detector.feed("camera.tracks", strangers).detections
+        assert {detection.area for detection in told} == {"\ufffd\ufffd"}

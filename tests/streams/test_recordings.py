@@ -20,6 +20,10 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import not_run
+from tests.sumo.environment import SumoUnavailable, make_recording
+from tests.sumo.environment import version as sumo_version
+
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT / "streams" / "recordings"
 NAMES = ("pinghu", "pinghu-dawn")
@@ -759,15 +763,13 @@ def test_the_reference_system_conversion_gives_the_known_pairs() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_generator_makes_the_shipped_recording_again(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("sumo", reason="eclipse-sumo is needed to make recordings, not to run the engine")
-    from streams.recordings.make_pinghu import main
-    from streams.recordings.pinghu_traffic import sumo_version
-
-    if {"eclipse-sumo": sumo_version()} != truth(name)["made_with"]:
-        pytest.skip(f"made with {truth(name)['made_with']}, here is eclipse-sumo {sumo_version()}")
+    try:
+        made_with = {"eclipse-sumo": sumo_version()}
+    except SumoUnavailable as missing:
+        not_run("SUMO", str(missing))
+    assert made_with == truth(name)["made_with"], "the lock and the shipped recordings name the same version"
     out, told_again = tmp_path / "again.jsonl.gz", tmp_path / "again.json"
-    dawn = ["--dawn"] if name == "pinghu-dawn" else []
-    assert main(["--seed", str(truth(name)["seed"]), "--out", str(out), "--truth", str(told_again), *dawn]) == 0
+    make_recording(truth(name)["seed"], out, told_again, dawn=name == "pinghu-dawn")
     assert told_again.read_bytes() == (RECORDINGS / f"{name}.truth.json").read_bytes()
     # Unpacked: another zlib may pack the same lines a little differently.
     assert gzip.decompress(out.read_bytes()) == gzip.decompress((RECORDINGS / f"{name}.jsonl.gz").read_bytes())

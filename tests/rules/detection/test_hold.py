@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import orjson
 
@@ -111,3 +112,46 @@ def test_a_silence_before_it_held_begins_anew():
     s = Stage(RULE)
     s.feed(reading(0, 20), *(reading(1200 + 10 * n, 20) for n in range(7)), tick(1270, "sensor.readings"))
     assert s.table() == [(1260.0, "raised", None)]
+
+
+DAY_S = 86_400
+
+
+def after_silence(silence_s: int, value: float) -> Stage:
+    """Above the level, then nothing for so long, then two readings of `value` a minute apart."""
+    s = Stage(RULE)
+    s.feed(*(reading(10 * n, 20) for n in range(10)))
+    s.advance(90 + silence_s)
+    s.feed(reading(90 + silence_s, value), reading(150 + silence_s, value))
+    s.advance(200 + silence_s)
+    return s
+
+
+def story(s: Stage) -> list[str]:
+    return [kind for kind, _ in groupby(d.kind for d in s.told)]
+
+
+def test_what_is_seen_again_within_a_day_goes_on():
+    s = after_silence(DAY_S - 60, 20)
+    assert story(s) == ["raised", "still", "unknown", "still"]
+    assert len({d.detection_id for d in s.told}) == 1
+
+
+def test_what_is_seen_after_a_day_of_silence_is_raised_anew_and_the_old_one_never_cleared():
+    s = after_silence(DAY_S, 20)
+    assert s.table() == [(60.0, "raised", None), (90.0 + 15 * 60, "unknown", None), (DAY_S + 150.0, "raised", None)]
+    assert s.told[0].detection_id != s.told[-1].detection_id
+
+
+def test_a_closing_level_after_a_day_of_silence_still_closes_the_old_one():
+    s = after_silence(DAY_S, 5)
+    s.feed(*(reading(DAY_S + 210 + 60 * n, 5) for n in range(3)), tick(DAY_S + 400, "sensor.readings"))
+    assert story(s) == ["raised", "still", "unknown", "still", "cleared"]
+    assert len({d.detection_id for d in s.told}) == 1
+
+
+def test_a_source_that_has_gone_for_good_takes_no_more_looks():
+    s = Stage(RULE)
+    s.feed(*(reading(10 * n, 20) for n in range(10)))
+    s.advance(2000)
+    assert s.detector.next_us() is None

@@ -273,7 +273,7 @@ def test_a_flood_of_made_up_ids_takes_bounded_memory(monkeypatch: pytest.MonkeyP
         lane = s.detector.lanes["camera.tracks"]
         assert lane.tracks is not None
         most = max(most, lane.tracks.nbytes)
-        assert sum(len(piece.columns["time_us"]) for piece in lane.tracks.pieces) <= 3 * 200
+        assert sum(len(piece.rows["time_us"]) for piece in lane.tracks.pieces) <= 3 * 200
         assert max(lane.tracks.book[:2].tolist()) < 6000
     assert most < 8 << 20
     assert s.detector.memory().evicted > 20_000

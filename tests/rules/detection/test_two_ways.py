@@ -32,6 +32,11 @@ FILTERS = [
     "not (speed_mps >= 0.5)",
     "coalesce(speed_mps, 0) < 1",
 ]
+OVERRIDES = [
+    "      - {where: confidence > 0.95, severity: major, reason: sure}",
+    "      - {zones: [no-parking/school-*], severity: critical, reason: school}",
+    "      - {calendar: now, where: 'not contains(class, \"r\")', severity: moderate, reason: now}",
+]
 KEYS = [
     "[sensor_id, track_id, zone]",
     "[sensor_id, track_id]",
@@ -39,6 +44,9 @@ KEYS = [
     "[track_id, class, sensor_id, role, zone]",
     "[zone]",
 ]
+CALENDAR = """calendars:
+  now: {days: [daily], times: ["07:10-07:11"]}
+"""
 HEAD = """
     revision: 1
     name: {zh: 名, en: Name}
@@ -76,8 +84,13 @@ def tracks(rng: Random, number: int) -> str:
         clauses.append(f"    close: {{absent_for: {rng.randint(1, 15)}s, min_coverage: {share}%{out}}}")
     if rng.random() < 0.4:
         clauses.append(f"    no_data: {rng.choice(['hold', 'close'])}")
-    if rng.random() < 0.5:
-        clauses.append("    overrides:\n      - {where: confidence > 0.95, severity: major, reason: sure}")
+    if rng.random() < 0.3:
+        clauses.append("    active: now")
+    if rng.random() < 0.3:
+        until = rng.choice(["never", "2026-03-01", "2026-03-03"])
+        clauses.append(f"    exempt:\n      - {{where: '{rng.choice(FILTERS[1:])}', reason: no, until: {until}}}")
+    if rng.random() < 0.6:
+        clauses += ["    overrides:", *rng.sample(OVERRIDES, rng.randint(1, 3))]
     clauses.append('    message: {zh: "{plate|mask} 在", en: "{class} {plate|mask}"}')
     return "\n".join(clauses)
 
@@ -104,7 +117,7 @@ def readings(rng: Random, number: int) -> str:
 def staged(seed: int) -> Stage:
     rng = Random(seed)
     rules = [tracks(rng, n) for n in range(rng.randint(1, 4))] + [readings(rng, n) for n in range(rng.randint(0, 2))]
-    return Stage("version: 1\nrules:\n" + "\n".join(rules) + "\n", ZONES)
+    return Stage(f"version: 1\n{CALENDAR}rules:\n" + "\n".join(rules) + "\n", ZONES)
 
 
 def told(stage: Stage, sent: list[Sent], seed: int, ways: tuple[bool, ...]) -> list[Detection]:

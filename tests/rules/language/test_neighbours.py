@@ -14,7 +14,7 @@ from models.streams import STREAMS
 from models.times import MINUTE_US, SECOND_US
 from rules.language.expressions import Checked
 from rules.language.model import Box, InView, Neighbours, Rule, UsualStop
-from tests.rules.language.test_back_ends import Author
+from tests.rules.language.author import Author
 from tests.rules.language.world import HEAD, codes, expression, load, one_rule, rule_text
 from tests.support import batch_of
 
