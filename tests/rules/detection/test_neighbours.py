@@ -358,5 +358,6 @@ def test_a_queue_beyond_the_zone_counts_too():
 
 def test_a_first_record_that_could_not_be_read_stopped_the_worker():
     s = stage(QUEUE)
-    s.feed(Sent("camera.tracks", 0, b"{"), frame(1, seen("1")))
-    assert s.bins["dead"] == 1
+    s.feed(Sent("camera.tracks", 0, b"{"))
+    s.feed(frame(1, seen("1")))
+    assert (s.bins["dead"], s.bins["used"]) == (1, 1)
