@@ -43,7 +43,7 @@ WHERE = ["speed_mps < 0.5", "speed_mps > 1.5", 'class == "car"', "coalesce(speed
 GAP_S = 40
 END_S = 400
 seeds = st.integers(0, 1 << 32)
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(autouse=True)
