@@ -16,7 +16,7 @@ from tests.sumo.outcomes import Json, Told, faults, replay
 RECORDINGS = Path(__file__).resolve().parents[2] / "streams" / "recordings"
 NAMES = ("pinghu", "pinghu-dawn")
 UNSEEN = ((4711, False), (3, False), (4711, True))
-"""Seed, and whether it is the dawn. With seed 3 a stall comes to stand five metres, the rule's `max_move`, from where it
+"""Seed, and whether it is the dawn. With seed 3 a stall stands five metres, the rule's `max_move`, from where it
 was first seen: it counts from where it stands."""
 
 
