@@ -22,8 +22,9 @@ RUN_LIMIT_S = 300
 NEAR_M = 30
 SLACK_S = 5
 """What a source's interval and a first, moving sight may shift an opening by."""
-QUEUE_S = {"illegal-parking": 70}
-"""What a queue beside it may hold an opening back: one cycle of the lights, after which most of its time was alone."""
+UNSURE_S = {"illegal-parking": 70}
+"""What a queue beside it, or the edge of a camera's view ahead of it, may hold an opening back: about one cycle of the
+lights, after which half of its time was free of doubt."""
 RAISED_AFTER_S = {
     "illegal-parking": 120,
     "street-vendor": 180,
@@ -114,7 +115,7 @@ def _wrong(entry: Json, life: list[Json], passed: bool) -> list[str]:
     states, last = [revision["state"] for revision in life], life[-1]
     late_s = (_ms(life[0]["opened_at"]) - _due_ms(entry)) / 1000
     found = []
-    if not -SLACK_S <= late_s <= SLACK_S + QUEUE_S.get(entry["expect_rule"], 0):
+    if not -SLACK_S <= late_s <= SLACK_S + UNSURE_S.get(entry["expect_rule"], 0):
         found.append(f"opened {late_s} s after its time")
     if entry["outcome"] == "withdrawn":
         if "dispatched" in states or (last["state"], last["reason"]) != ("withdrawn", "left_in_grace"):
