@@ -40,7 +40,7 @@ DWELL_S = 5
 LATENESS_S = 2.0
 PARTITIONS = 4
 STANDS_S, EVERY_S = 12, 40
-READY_LIMIT_S = 60
+READY_LIMIT_S, AFTERWARDS_S = 60, 30
 SLOT_MS = 5
 """The feeder of many sends this much of the second at once."""
 SELDOM_S = 1000
@@ -255,6 +255,24 @@ def decided(number: int, seconds: int) -> bool:
     return lasts > DWELL_S and began + DWELL_S + LATENESS_S < seconds
 
 
+def delays_ms(read: dict[str, tuple[str, float, float]], slots: list[tuple[int, float]]) -> list[float]:
+    """From the record that lifts the watermark over each crossing to its detection; what the silence after the last
+    record decided has none."""
+    slots_ms, delays = [at_ms for at_ms, _ in slots], []
+    for _, crossed_s, read_s in list(read.values()):
+        lifts = bisect_left(slots_ms, round((crossed_s + LATENESS_S) * 1000))
+        if lifts < len(slots_ms):
+            delays.append((read_s - slots[lifts][1]) * 1000)
+    return delays
+
+
+def wait_for(all_came: Callable[[], bool], at_most_s: float) -> None:
+    """A worker that is behind has so long to catch up; how late it was is what is measured."""
+    until_s = time.monotonic() + at_most_s
+    while not all_came() and time.monotonic() < until_s:
+        time.sleep(0.1)
+
+
 def measure_detections(
     broker: KafkaBroker, folder: Path, *, rate: int, seconds: int = 20, prefix: str = "decide"
 ) -> Delays:
@@ -279,17 +297,12 @@ def measure_detections(
             stdout=subprocess.PIPE,
             check=True,
         )
-        time.sleep(3)
+        told = json.loads(fed.stdout)
+        expected = sum(decided(number, seconds) for number in range(rate))
+        wait_for(lambda: len(delays_ms(read, told["slots"])) >= expected, AFTERWARDS_S)
     listener.done.set()
     listener.join()
-    told = json.loads(fed.stdout)
-    slots_ms = [at_ms for at_ms, _ in told["slots"]]
-    delays = []
-    for _, crossed_s, read_s in read.values():
-        lifts = bisect_left(slots_ms, round((crossed_s + LATENESS_S) * 1000))
-        if lifts < len(slots_ms):  # else the silence decided it, not a record
-            delays.append((read_s - told["slots"][lifts][1]) * 1000)
-    expected = sum(decided(number, seconds) for number in range(rate))
+    delays = delays_ms(read, told["slots"])
     if len(delays) < expected:
         raise SystemExit(f"only {len(delays)} of {expected} detections came")
     cuts = quantiles(delays, n=100, method="inclusive")
