@@ -25,6 +25,7 @@ from rules.detection.rows import (
     EVENT,
     FRESH,
     GONE,
+    HALF,
     HIT,
     HOLD,
     LIMITS,
@@ -181,7 +182,7 @@ def asks_more(needs: F64, met: I32, slot: int, rule: int, lasted_us: int, points
     for place in range(USUAL):
         if met[slot, place] < needs[rule, place] * points - SLACK:
             return True
-    return met[slot, USUAL] >= 0.5 * points and lasted_us < needs[rule, USUAL]
+    return met[slot, USUAL] >= HALF * points and lasted_us < needs[rule, USUAL]
 
 
 @njit(inline="always")

@@ -11,13 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from models.columns import F64, I8, I64
-from rules.detection.rows import ASKED, IN_VIEW, SLACK, USUAL, Rows
+from rules.detection.rows import ASKED, HALF, IN_VIEW, SLACK, USUAL, Rows
 from rules.detection.tracks import Released
 from rules.detection.tracks_loop import Loops
 from rules.language.model import Box, Neighbours
-
-HALF = 0.5
-"""A stop is at a usual place when half of its hits were."""
 
 
 def signals(asked: Neighbours, hits: Rows, released: Released, aheads: F64, loops: Loops) -> I8:

@@ -19,6 +19,8 @@ MOST_BOXES, IN_VIEW, USUAL, ASKED = 3, 3, 4, 5
 """What a rule asks of a hit's surroundings, as bits of its signal: its boxes, the view, whether stopping is usual."""
 SLACK = 1e-6
 """Of a hit, where a share of hits is due: 7 % of 100 is 7, though as a product of reals it is a hair more."""
+HALF = 0.5
+"""A stop is at a usual place when half of its hits were."""
 MOST_KEY_FIELDS = 3
 """Fields of a key that have a place of their own in a row. A rule `by` more has the rest joined in the last."""
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from models.columns import F64, I8, I32, I64, U64, Batch, Column, Columns, Mask, Numbers, Spans, Texts
 from models.streams import STREAMS
 from models.words import Words
-from rules.detection.rows import grown, joined, plain_bytes, room_for
+from rules.detection.rows import Rows, grown, joined, plain_bytes, room_for
 from rules.detection.tracks_loop import (
     CELL,
     CELLS_USED,
@@ -38,11 +38,8 @@ from rules.detection.tracks_loop import (
 )
 from rules.language.model import Neighbours, Rule
 
-Rows = npt.NDArray[np.void]
-
 LEAST_ROOM = 256
 ALWAYS = ("track_id", "class", "lon", "lat", "error_m", "speed_mps", "heading_deg")
-MENDED = ("lon", "lat", "speed_mps", "heading_deg", "track_id")
 FACTS = {
     "time_us": "i8", "print_a": "u8", "print_b": "u8", "offset": "i8", "ordinal": "i4", "source": "i4", "area": "i4",
 }  # fmt: skip
@@ -101,7 +98,7 @@ class Piece(NamedTuple):
 class Held(Columns):
     """Columns of released rows: texts are made of the lane's words when they are asked for."""
 
-    __slots__ = ("ids", "masks", "words")
+    __slots__ = ("ids", "words")
 
     def __init__(self, ready: Mapping[str, Column], ids: Mapping[str, I32], words: Words) -> None:
         super().__init__(ready, self._text)
