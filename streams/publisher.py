@@ -21,10 +21,15 @@ class Publisher:
 
     async def send(self, messages: Sequence[Message], *, epoch: int | None = None, seq: int | None = None) -> None:
         """Returns when all are acknowledged."""
-        if not messages:
-            return
+        if messages:
+            await self.producer.send_batch(self.outgoing(messages, epoch=epoch, seq=seq))
+
+    def outgoing(
+        self, messages: Sequence[Message], *, epoch: int | None = None, seq: int | None = None
+    ) -> list[Outgoing]:
+        """The records of messages, for whoever sends them otherwise."""
         now = format_time(self.clock.now_us(), self.zone)
-        await self.producer.send_batch([self._outgoing(message, now, epoch, seq) for message in messages])
+        return [self._outgoing(message, now, epoch, seq) for message in messages]
 
     async def tick(self, topic: str, key: str, partition: int, at_us: int, source: str) -> None:
         """A clock record on one partition (with a key, since aiokafka sends nothing without key and value)."""
