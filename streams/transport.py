@@ -36,6 +36,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from faust.types.transports import ConsumerT
 
+from streams.failpoints import Place, reach
 from streams.records import Record, Records, fetched
 
 __all__ = [
@@ -434,6 +435,7 @@ class ChunkConsumer(driver.Consumer):
         committed = await self._thread.committed_offsets(tps)
         bounds = await self._thread.bounds(tps)
         wanted = await flow.on_assigned(tps) if flow.on_assigned is not None else {}
+        reach(Place.ASSIGNED)
         starts = {tp: self._start(tp, wanted.get(tp), committed[tp], bounds[tp]) for tp in tps}
         self._seek_number += 1
         await self._thread.start_at(starts, self._seek_number)
@@ -514,8 +516,12 @@ class ChunkConsumer(driver.Consumer):
             for tp in flow.assigned
             if (offset := self._new_offset(tp)) is not None and offset > flow._committed.get(tp, 0)
         }
-        if not offsets or not await self._commit(offsets):
+        if not offsets:
             return False
+        reach(Place.COMMITTING)
+        if not await self._commit(offsets):
+            return False
+        reach(Place.COMMITTED)
         flow._committed.update((tp, offset) for tp, offset in offsets.items() if tp in flow._delivered)
         return True
 

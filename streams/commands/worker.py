@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 from collections.abc import Mapping
@@ -20,7 +21,8 @@ from streams.producer import Producer
 from streams.publisher import Publisher
 from streams.publishing import CENTRE_PARTITION
 from streams.settings import Settings, client_options, faust_credentials
-from streams.store import FileStore, Store, TopicStore
+from streams.store import FileStore, Store
+from streams.topic_store import TopicStore
 from streams.topics import full_name
 from streams.transport import TP, Flow, ShellApp, bind_agent, create_app, die
 from streams.worker import run_worker
@@ -97,7 +99,9 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
 
     async def assigned(tps: frozenset[TP]) -> Mapping[TP, int]:
         await heart.maybe_start()
-        return {**await detectors.assigned(tps), **await desk.assigned(tps)}
+        # At once: where a worker died while it saved, its tables of one partition wait for each other to be opened.
+        starts = await asyncio.gather(detectors.assigned(tps), desk.assigned(tps))
+        return {**starts[0], **starts[1]}
 
     async def revoked(tps: frozenset[TP]) -> None:
         await detectors.revoked(tps)
@@ -132,7 +136,7 @@ def stores(settings: Settings, producer: Producer) -> tuple[Store, OpenJournal]:
         topic = full_name("desk.journal", settings.topic_prefix)
         return await TopicJournal.open(servers, topic, partition, producer, options=options)
 
-    return TopicStore(servers, full_name("state", settings.topic_prefix), producer, options=options), open_topic
+    return TopicStore(servers, full_name("state", settings.topic_prefix), options=options), open_topic
 
 
 @click.command()
