@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from models.streams import DESK_TOPICS, DETECTOR_TOPICS
+from models.streams import DESK_TOPICS, DETECTOR_TOPICS, URGENT_DETECTIONS
 from models.ticks import tick_us
 from models.times import SECOND_US
 from rules.incidents.desk import Desk, DeskOutcome
@@ -89,7 +89,7 @@ class DeskAgent:
     ) -> None:
         self.city, self.settings, self.flow = city, settings, flow
         self.publisher, self.store, self.clock, self.open_journal = publisher, store, clock, open_journal
-        self.topics = {full_name(name, settings.topic_prefix): name for name in DESK_TOPICS}
+        self.topics = {full_name(name, settings.topic_prefix): name for name in (*DESK_TOPICS, URGENT_DETECTIONS)}
         self.opened: Opened | None = None
         self.queues = self._queues()
         self.lock = asyncio.Lock()
@@ -159,7 +159,7 @@ class DeskAgent:
         if chunk.partition != CENTRE_PARTITION:
             await self._astray(topic, chunk)
             return
-        if self.settings.clock == "stream":
+        if self.settings.clock == "stream" and topic in DESK_TOPICS:
             self.queues.put(topic, chunk)
             return
         records = [kept(r) for r in chunk.records if tick_us(r) is None]
@@ -219,7 +219,7 @@ class DeskAgent:
                 failures = [refused(0, topic)]
             else:
                 try:
-                    outcome = self.opened.desk.feed(topic, fed)
+                    outcome = self.opened.desk.feed("detections" if topic == URGENT_DETECTIONS else topic, fed)
                 except Exception:
                     await self._suspect(Suspicion(at, suspects.failed(places[some])))
                     raise

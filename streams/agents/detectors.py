@@ -80,6 +80,7 @@ class DetectorAgent:
         self.held: dict[int, Held] = {}
         self.counts: dict[str, int] = defaultdict(int)
         self.topics = {full_name(name, settings.topic_prefix): name for name in DETECTOR_TOPICS}
+        self.urgent = city.urgent_rules if settings.clock == "wall" else frozenset()
 
     # assignment
 
@@ -153,7 +154,7 @@ class DetectorAgent:
             raise
         reach(Place.DECIDED)
         letters = self.city.letters
-        messages = lane_messages(outcome, records, topic, partition, self.settings.centre, letters)
+        messages = lane_messages(outcome, records, topic, partition, self.settings.centre, letters, self.urgent)
         if strays:
             messages += dead_messages(strays, all_records, topic, partition, letters)
         if messages:
@@ -217,7 +218,8 @@ class DetectorAgent:
                     if detections:
                         held.saving.changed = True
                         held.changed.update(quiet)
-                        await self.publisher.send(detection_messages(detections, self.settings.centre, partition))
+                        messages = detection_messages(detections, self.settings.centre, partition, self.urgent)
+                        await self.publisher.send(messages)
             await held.saving.when_due()
 
     # state

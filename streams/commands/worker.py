@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import faust
 
-from models.streams import DESK_TOPICS, DETECTOR_TOPICS
+from models.streams import DESK_TOPICS, DETECTOR_TOPICS, URGENT_DETECTIONS
 from streams.agents.desk import PUMP_S, DeskAgent, OpenJournal
 from streams.agents.detectors import DetectorAgent
 from streams.city import build_city
@@ -80,7 +80,8 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     city.prepare()
     clock = WallClock()
     detector_topics = [full_name(t, settings.topic_prefix) for t in DETECTOR_TOPICS]
-    desk_topics = [full_name(t, settings.topic_prefix) for t in DESK_TOPICS]
+    desk_topics = [full_name(t, settings.topic_prefix) for t in (*DESK_TOPICS, URGENT_DETECTIONS)]
+    urgent = {full_name(t, settings.topic_prefix) for t in (*city.urgent_topics, URGENT_DETECTIONS)}
     flow = Flow([detector_topics, desk_topics], fetch_wait_ms=settings.fetch_wait_ms)
     app = create_app(
         settings.group,
@@ -108,8 +109,11 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
         await desk.revoked(tps)
 
     flow.on_assigned, flow.on_revoked = assigned, revoked
-    bind_agent(app, "detectors", detector_topics, detectors.take)
-    bind_agent(app, "desk", desk_topics, desk.take)
+    for name, topics, take in (("detectors", detector_topics, detectors.take), ("desk", desk_topics, desk.take)):
+        # What life depends on has a queue of its own: it waits for one chunk of the others, not for all of them.
+        bind_agent(app, name, [topic for topic in topics if topic not in urgent], take)
+        if first := urgent.intersection(topics):
+            bind_agent(app, f"{name}-urgent", sorted(first), take)
     return app, heart
 
 
