@@ -187,7 +187,7 @@ _installed: Lines | None = None
 
 
 def install(style: Style, timezone: str, *, level: int | str = logging.WARNING, stream: TextIO | None = None) -> Lines:
-    """From here on all logging of this process goes out this way: ours from INFO on, other people's from `level` on."""
+    """From here on all logging of this process goes out this way, from `level` on."""
     global _installed  # noqa: PLW0603 (logging is the process's, and so is this)
     handler = Lines(stream or sys.__stderr__ or sys.stderr, style, zone_info(timezone))
     root = logging.getLogger()
@@ -195,7 +195,6 @@ def install(style: Style, timezone: str, *, level: int | str = logging.WARNING, 
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
-    logging.getLogger(OURS).setLevel(logging.INFO)
     logging.captureWarnings(True)
     sys.excepthook = _uncaught
     _installed = handler

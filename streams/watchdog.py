@@ -304,15 +304,23 @@ class Watchdog(faust.Service):
             return
         try:
             await self.flow.ask_ends()
-            # Whoever has no partitions asks why, early enough to be excused in time.
-            needs_excuse = not self.flow.assigned and self._membership.without_s > self.limit_s / 4
-            if self.standby is not None and (needs_excuse or self._excused):
-                self._excused = not self.flow.assigned and await self.standby()
-            self._silent_since_s = None
         except Exception as why:  # noqa: BLE001 (whatever a client says of a broker that is not there)
             if self._silent_since_s is None:
                 self._silent_since_s = asked_s
                 log.warning("Kafka 不应答 / the broker does not answer: %s: %s", type(why).__name__, why)
+            return
+        self._silent_since_s = None
+        # Whoever has no partitions asks why, early enough to be excused in time.
+        if self._excused or self._membership.without_s > self.limit_s / 4:
+            self._excused = not self.flow.assigned and await self._is_standby()
+
+    async def _is_standby(self) -> bool:
+        try:
+            async with asyncio.timeout(ASK_EVERY_S):
+                return self.standby is not None and await self.standby()
+        except Exception as why:  # noqa: BLE001 (the embedded broker knows nothing of groups; then nobody is excused)
+            log.warning("消费组状态问不到 / the group cannot be described: %s: %s", type(why).__name__, why)
+            return False
 
 
 def end_from_outside(cause: str) -> None:
