@@ -95,9 +95,12 @@ class World:
         self.shell = Shell()
         self.clock = clock
         self.offsets: dict[str, int] = {}
+        self.urgent: frozenset[str] = frozenset()
 
     async def agent(self) -> DetectorAgent:
-        city: Any = SimpleNamespace(detector=lambda partition: self.stage.new(), centre="city", letters=Letters())
+        city: Any = SimpleNamespace(
+            detector=lambda partition: self.stage.new(), centre="city", letters=Letters(), urgent_rules=self.urgent
+        )
         settings: Any = SimpleNamespace(
             topic_prefix="zhinao", partitions=PARTITIONS, clock=self.clock, centre="city", store_every_s=1e9
         )
@@ -291,5 +294,19 @@ def test_a_record_the_core_fails_on_costs_two_restarts_and_that_record(monkeypat
         assert [orjson.loads(m.value)["kind"] for m in world.shell.all("detections")] == ["raised"]
         await stored(agent)
         assert "camera.tracks/suspects" not in world.shell.tables[f"detector/{MINE}"]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(("clock", "topic"), [("wall", "detections.urgent"), ("stream", "detections")])
+def test_what_urgent_rules_tell_has_a_topic_of_its_own_under_the_wall_clock(clock: str, topic: str) -> None:
+    async def play() -> None:
+        world = World(clock)
+        world.urgent = frozenset({"parked"})
+        agent = await world.agent()
+        await agent.take(world.chunk("camera.tracks", *(seen(t) for t in range(130))))
+        told = [m for name, m in world.shell.log if name.startswith("detections")]
+        assert [m.topic for m in told] == [topic]
+        assert orjson.loads(told[0].value)["rule"] == "parked"
 
     asyncio.run(play())
