@@ -18,6 +18,7 @@ from streams.agents.detectors import DetectorAgent
 from streams.city import build_city
 from streams.clock import Clock, WallClock
 from streams.journal import FileJournal, Journal, TopicJournal
+from streams.letterbox import KafkaPost, Letterbox
 from streams.metrics import Metrics, Values
 from streams.producer import Producer
 from streams.publisher import Publisher
@@ -97,11 +98,18 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     )
     options = client_options(settings)
     producer = Producer(settings.servers, options=options)
-    publisher = Publisher(producer, settings.topic_prefix, clock, city.zone)
+    metrics = Metrics.of(city, settings.topic_prefix)
+    box = Letterbox(
+        KafkaPost(settings.servers, options=options),
+        clock,
+        on_wait=lambda tp: flow.pause([tp]),
+        on_clear=lambda tp: flow.resume([tp]),
+    )
+    publisher = Publisher(producer, box, settings.topic_prefix, clock, city.zone, metrics)
     store, open_journal = stores(settings, producer)
-    detectors = DetectorAgent(city, settings, flow, publisher, store, clock)
-    desk = DeskAgent(city, settings, flow, publisher, store, clock, open_journal)
-    watched = watch(settings, flow, Metrics.of(city, settings.topic_prefix))
+    detectors = DetectorAgent(city, settings, flow, publisher, store, clock, metrics)
+    desk = DeskAgent(city, settings, flow, publisher, store, clock, metrics, open_journal)
+    watched = watch(settings, flow, metrics)
     read_state(watched.metrics, detectors, clock)
     heart = Heart(producer, (detectors, desk), flow, watched)
 
