@@ -34,6 +34,7 @@ from streams.feeding import TICKED_TOPICS, Feeder
 from streams.settings import ROOT
 from streams.topics import create, full_name
 from tests.processes import tail
+from tests.reliability.equations import ONCE
 from tests.reliability.load import DRAIN_S, Load
 from tests.reliability.outputs import TP, Kept, Run
 from tests.reliability.replaying import PARTITIONS, RULES
@@ -41,8 +42,8 @@ from tests.reliability.replaying import PARTITIONS, RULES
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0
 SETTLE_WITHIN_S = 90.0
-READ = ("incidents", "dispatch.orders", "verification.results", "hotline.replies", "late", "dead-letters")
-READ_TOPICS = (*READ, *TICKED_TOPICS, "detections")
+READ_WITHIN_S = 60.0
+READ_TOPICS = (*ONCE, *TICKED_TOPICS, "detections")
 """What a run is judged by."""
 
 
@@ -206,11 +207,14 @@ class Bed:
     def read(self) -> Run:
         """All records of the topics a run is judged by, and how far the group has come."""
         run = Run()
+        names = {full_name(name, self.prefix): name for name in READ_TOPICS}
         with self._reader() as reader:
-            for name in dict.fromkeys(READ_TOPICS):
-                for partition in range(PARTITIONS):
-                    run.records[name] += _partition(reader, name, self._tp(name, partition))
+            every = [TopicPartition(full, partition) for full in names for partition in range(PARTITIONS)]
+            for kept in _everything(reader, names, every):
+                run.records[kept.topic].append(kept)
             run.ends, run.committed = self._ends(reader), self._committed(reader)
+        for records in run.records.values():
+            records.sort(key=lambda record: (record.partition, record.offset))
         return run
 
     def positions(self) -> tuple[dict[TP, int], dict[TP, int]]:
@@ -281,24 +285,21 @@ class Feeding(threading.Thread):
         self.join(60)
 
 
-def _partition(reader: Any, name: str, tp: TopicPartition) -> list[Kept]:
-    """All records of one partition, from its beginning to its end as of now."""
-    low, high = reader.get_watermark_offsets(tp, timeout=10, cached=False)
-    found: list[Kept] = []
-    if low == high:
-        return found
-    reader.assign([TopicPartition(tp.topic, tp.partition, low)])
-    deadline = time.monotonic() + 30
-    position = low
-    while position < high and time.monotonic() < deadline:
-        for message in reader.consume(1000, timeout=0.5):
-            if message.error() is None and message.offset() >= position:
-                position = message.offset() + 1
-                headers = tuple(message.headers() or ())
-                at_ms = message.timestamp()[1]
-                found.append(Kept(name, tp.partition, message.offset(), at_ms, message.key(), message.value(), headers))
-        here = reader.position([tp])[0].offset
-        position = max(position, here)
+def _everything(reader: Any, names: Mapping[str, str], tps: list[TopicPartition]) -> Iterator[Kept]:
+    """All records of partitions, from their beginnings to their ends as of now."""
+    bounds = {tp: reader.get_watermark_offsets(tp, timeout=10, cached=False) for tp in tps}
+    left = {(tp.topic, tp.partition): high for tp, (low, high) in bounds.items() if low < high}
+    reader.assign([TopicPartition(*at, bounds[TopicPartition(*at)][0]) for at in left])
+    deadline = time.monotonic() + READ_WITHIN_S
+    while left:
+        assert time.monotonic() < deadline, f"could not be read to the end: {left}"
+        for message in reader.consume(2000, timeout=0.1):
+            assert message.error() is None, message.error()
+            at = message.topic(), message.partition()
+            if message.offset() < left.get(at, 0):
+                headers, at_ms = tuple(message.headers() or ()), message.timestamp()[1]
+                yield Kept(names[at[0]], at[1], message.offset(), at_ms, message.key(), message.value(), headers)
+        for tp in reader.position([TopicPartition(*at) for at in left]):
+            if tp.offset >= left[tp.topic, tp.partition]:
+                del left[tp.topic, tp.partition]
     reader.unassign()
-    assert position >= high, f"{tp.topic}[{tp.partition}] could be read to {position} of {high} only"
-    return found

@@ -280,11 +280,12 @@ def replies(run: Run, load: Load) -> list[str]:
 
 
 def outcome(run: Run) -> dict[str, object]:
-    """What a run comes to, for comparing it with another's: ids, when and where, and the ways of the incidents."""
+    """What a run comes to, for comparing it with another's: ids, when and where, and the ways of the incidents. Not
+    which unit goes: that hangs on which of two inputs of the same second the Desk reads first."""
     given = [each.record.body for each in heard(run.of("dispatch.orders"))]
     return {
         "raised": sorted(raised_once(run).items()),
         "opened": {i: (life[1]["rule"], life[1]["zone"], life[1]["opened_at"]) for i, life in lives(run).items()},
         "ways": {i: [life[revision]["state"] for revision in sorted(life)] for i, life in lives(run).items()},
-        "orders": sorted({(body["order_id"], body["unit_id"]) for body in given}),
+        "orders": sorted({(body["incident_id"], body["order_id"]) for body in given}),
     }
