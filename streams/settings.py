@@ -66,6 +66,15 @@ def _redis(url: str | None) -> str | None:
     return url
 
 
+def _address(text: str | None) -> str | None:
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535 or any(sign in host for sign in "/@ "):
+        raise ValueError("must look like host:port, or a port alone for loopback")
+    return f"{host or '127.0.0.1'}:{int(port)}"
+
+
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -183,6 +192,26 @@ class Settings(BaseSettings):
         alias="ZHINAO_STORE_EVERY_S",
         gt=0,
         le=300,
+    )
+    http: Annotated[str | None, AfterValidator(_address)] = _both(
+        "健康检查与指标的 HTTP 地址 host:port；只写端口则只听本机，0 为自选；不设则没有",
+        "address of health and metrics over HTTP, host:port; a port alone: loopback, 0: any that is free; unset: none",
+        default=None,
+        alias="ZHINAO_HTTP",
+    )
+    stall_s: float = _both(
+        "有积压而无进展、或分不到分区，这么多秒后退出重启",
+        "with lag and no progress, or with no partitions, for so many seconds: the worker ends, to be started again",
+        default=60.0,
+        alias="ZHINAO_STALL_S",
+        ge=5,
+        le=3600,
+    )
+    log_format: Literal["text", "json"] = _both(
+        "日志格式：text 给人看，json 每行一个对象",
+        "format of logs: text for people, json an object a line",
+        default="text",
+        alias="ZHINAO_LOG_FORMAT",
     )
     fetch_wait_ms: int = _both(
         "代理没有数据时最多等多少毫秒；越小越快，空转越多",

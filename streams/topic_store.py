@@ -137,7 +137,8 @@ class TopicStore:
         unpacking, whole = zstandard.ZstdDecompressor(), {}
         for key, chunks in entries.items():
             try:
-                whole[key] = unpacking.decompress(b"".join(chunks[number] for number in sorted(chunks)))
+                packed = b"".join(chunks[number] for number in sorted(chunks))
+                whole[key] = unpacking.decompress(packed, allow_extra_data=False)
             except zstandard.ZstdError as exc:
                 raise StoreError(
                     f"{self._topic}: entry {key!r} of {name} is not whole ({exc}). Is the topic's cleanup.policy "

@@ -14,7 +14,7 @@ from aiokafka.partitioner import murmur2
 from kafka.admin import ConfigResource, KafkaAdminClient
 from kafka.errors import TopicAlreadyExistsError
 
-from models.streams import DESK_TOPICS, DETECTOR_TOPICS, STREAMS
+from models.streams import DESK_TOPICS, DETECTOR_TOPICS, STREAMS, URGENT_DETECTIONS
 
 MIB = 1024 * 1024
 DAY_MS = 24 * 3600 * 1000
@@ -84,7 +84,7 @@ class TopicSpec:
 def _specs() -> Iterable[TopicSpec]:
     for name in DETECTOR_TOPICS:
         yield TopicSpec(name, Role.DETECTOR_INPUT, Key.AREA)
-    for name in DESK_TOPICS:
+    for name in (*DESK_TOPICS, URGENT_DETECTIONS):
         yield TopicSpec(name, Role.DESK_INPUT, Key.CENTRE)
     # Incidents and what was done about them are kept half a year at least (CONTRACTS); a year of them is small.
     yield TopicSpec("incidents", Role.OUTPUT, Key.INCIDENT, retention_ms=366 * DAY_MS)

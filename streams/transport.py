@@ -23,10 +23,10 @@ import time
 import traceback
 from bisect import bisect_left
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, ClassVar, NoReturn, cast
+from typing import Any, ClassVar, NoReturn, TypeVar, cast
 
 import faust
 from aiokafka.errors import ConsumerStoppedError
@@ -36,6 +36,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from faust.types.transports import ConsumerT
 
+from streams import logs
+from streams.failpoints import Place, reach
 from streams.records import Record, Records, fetched
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "Record",
     "Records",
     "ShellApp",
+    "Sight",
     "bind_agent",
     "create_app",
     "die",
@@ -54,6 +57,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 SCHEME = "zhinao"
+T = TypeVar("T")
 
 # Records of one chunk. A fetch of 1 MiB of small records is some 8,000; more of them in one go would hold the loop
 # longer than the 20 ms a tick may be late.
@@ -67,8 +71,8 @@ BUFFERED_CHUNKS = 16
 ASSIGN_LIMIT_S = 75.0
 # The last commit before partitions go. Without it the next owner reads a little more again; the store knows better.
 COMMIT_LIMIT_S = 10.0
-# Nothing arrived for this long although there is something to read: the consumer is stuck (faust-streaming 175, 523).
-STALL_LIMIT_S = 90.0
+# A broker that has not answered the question where partitions end is taken to be away.
+ASK_LIMIT_S = 10.0
 # A consumer with nothing to fetch (all buffers full, or all paused) looks again after this at the latest.
 IDLE_WAIT_S = 1.0
 
@@ -106,18 +110,30 @@ class Chunk:
         return len(self.records)
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A partition of ours at one moment. `done`: the offset after what its agent has finished. `lag`: offsets from
+    there to its end; none before the first fetch."""
+
+    done: int | None
+    lag: int | None
+    chunks: int = 0
+    """Handed on and not finished."""
+    paused: bool = False
+
+
 def die(cause: BaseException | str, code: int = 1) -> NoReturn:
     """End the process now, cause on stderr. Nothing is committed or stored on the way out: replay repeats the work."""
     stream = sys.__stderr__
     with contextlib.suppress(Exception):
-        for handler in logging.root.handlers:
-            handler.flush()
+        logs.settle(ending=True)
+        stack = ""
+        if isinstance(cause, BaseException):
+            if not isinstance(cause, AssignmentError):
+                stack = "".join(traceback.format_exception(cause))
+            cause = f"{type(cause).__name__}: {cause}"
         if stream is not None:
-            if isinstance(cause, BaseException):
-                if not isinstance(cause, AssignmentError):
-                    traceback.print_exception(cause, file=stream)
-                cause = f"{type(cause).__name__}: {cause}"
-            stream.write(f"zhinao: the worker stops: {cause}\n")
+            stream.write(logs.last_words(f"the worker stops: {cause}", stack))
             stream.flush()
     with contextlib.suppress(Exception):
         sys.stdout.flush()
@@ -165,6 +181,11 @@ class Flow:
         self._committed: dict[TP, int] = {}
         self._delivered: dict[TP, int] = {}
         self._in_flight: dict[TP, deque[int]] = {}
+        self._ends: dict[TP, int] = {}
+        #: True while `on_assigned` loads state.
+        self.loading = False
+        #: Partitions on hold (`pause`), each with the moment it began, monotonic seconds.
+        self.paused: dict[TP, float] = {}
 
     # -- commits -------------------------------------------------------------------------------------------------------
 
@@ -208,7 +229,10 @@ class Flow:
 
     def lag(self, tp: TP) -> int | None:
         """Offsets between what the agent has finished and the end; none before the first fetch."""
-        end, done = self.high_water(tp), self.done(tp)
+        return self._behind(tp, self.high_water(tp))
+
+    def _behind(self, tp: TP, end: int | None) -> int | None:
+        done = self.done(tp)
         if end is None or done is None:
             return None
         # Offsets without a record (compacted, markers) leave `done` below the end for ever: then nothing is left if
@@ -225,6 +249,55 @@ class Flow:
         """Earliest offset and end of partitions (ours or not), asked of the broker."""
         return await self._need().bounds(list(tps))
 
+    async def ask_ends(self) -> None:
+        """Ask the broker where our partitions end, or, having none, where others do: for `view`. Raises TimeoutError
+        or a Kafka error when it does not say. Fetching plays no part, so it works when that has died."""
+        consumer = self._need()
+        tps = self.assigned or frozenset(TP(topic, 0) for group in self.groups for topic in group)
+        async with asyncio.timeout(ASK_LIMIT_S):
+            ends = await consumer.ends(tps)
+        self._ends = {tp: end for tp, end in ends.items() if tp in self.assigned}
+
+    async def ask_thread(self) -> None:
+        """Returns when the thread that fetches and keeps us in the group has a turn to spare; TimeoutError when not."""
+        async with asyncio.timeout(ASK_LIMIT_S):
+            await self._need().on_thread(asyncio.sleep(0))
+
+    def view(self) -> dict[TP, Sight]:
+        """Every partition we hold as it is now."""
+        if self._consumer is None:
+            return {}
+        return {tp: self._sight(tp) for tp in self.assigned}
+
+    def _sight(self, tp: TP) -> Sight:
+        end = max((e for e in (self.high_water(tp), self._ends.get(tp)) if e is not None), default=None)
+        return Sight(self.done(tp), self._behind(tp, end), len(self._in_flight.get(tp, ())), tp in self.paused)
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a consumer yet."""
+        return self._consumer is not None
+
+    @property
+    def flowing(self) -> bool:
+        """Whether records may reach the agents: partitions are ours, state is loaded, no rebalance is under way."""
+        consumer = self._consumer
+        return consumer is not None and bool(self.assigned and consumer.flow_active) and not consumer.app.rebalancing
+
+    @property
+    def stopping(self) -> bool:
+        return self._consumer is not None and bool(self._consumer.app.should_stop)
+
+    @property
+    def rebalances(self) -> int:
+        """Since the start."""
+        return 0 if self._consumer is None else int(self._consumer.app.rebalancing_count)
+
+    @property
+    def member(self) -> str | None:
+        """Our id in the group; none while we are not in it."""
+        return None if self._consumer is None else self._consumer.member()
+
     def partition_count(self, topic: str) -> int | None:
         """How many partitions a subscribed topic has; none if it does not exist."""
         return self._need().partition_count(topic)
@@ -238,10 +311,16 @@ class Flow:
 
     def pause(self, tps: Iterable[TP]) -> None:
         """Hand on nothing more of these partitions. Up to `BUFFERED_CHUNKS` chunks already queued still arrive."""
+        tps = frozenset(tps)
+        now_s = time.monotonic()
+        self.paused.update((tp, now_s) for tp in tps - self.paused.keys())
         self._need().pause_partitions(tps)
 
     def resume(self, tps: Iterable[TP]) -> None:
         """Hand on again; nothing is skipped."""
+        tps = frozenset(tps)
+        for tp in tps:
+            self.paused.pop(tp, None)
         self._need().resume_partitions(tps)
 
     def finished(self, chunk: Chunk) -> None:
@@ -257,7 +336,10 @@ class Flow:
 
     def _forget(self, tps: Iterable[TP]) -> None:
         for tp in tps:
-            for table in (self._ceiling, self._committed, self._delivered, self._in_flight):
+            tables: tuple[dict[TP, Any], ...] = (
+                self._ceiling, self._committed, self._delivered, self._in_flight, self._ends, self.paused,
+            )  # fmt: skip
+            for table in tables:
                 table.pop(tp, None)
 
     def _begin(self, tp: TP, start: int, committed: int | None) -> None:
@@ -355,6 +437,15 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         last = await consumer.end_offsets(tps)
         return {tp: (first[tp], last[tp]) for tp in tps}
 
+    async def ends(self, tps: Collection[TP]) -> dict[TP, int]:
+        """Ends of partitions. To be awaited on this thread's loop."""
+        return dict(await self._ensure_consumer().end_offsets(list(tps)))
+
+    def member(self) -> str | None:
+        """Our id in the group, if we are in it."""
+        coordinator = self._consumer._coordinator if self._consumer is not None else None
+        return getattr(coordinator, "member_id", None) or None
+
     async def start_at(self, starts: Mapping[TP, int], number: int) -> None:
         """Seek, in the thread that owns the consumer; drops what was fetched ahead."""
         await self.call_thread(self._start_at, starts, number)
@@ -395,7 +486,6 @@ class ChunkConsumer(driver.Consumer):
         self._seeking = asyncio.Lock()
         self._releasing = asyncio.Lock()
         self._seek_number = 0
-        self._heard_s = time.monotonic()
 
     def _new_consumer_thread(self) -> ChunkConsumerThread:
         return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -433,7 +523,12 @@ class ChunkConsumer(driver.Consumer):
         tps = frozenset(self.assignment())
         committed = await self._thread.committed_offsets(tps)
         bounds = await self._thread.bounds(tps)
-        wanted = await flow.on_assigned(tps) if flow.on_assigned is not None else {}
+        flow.loading = True
+        try:
+            wanted = await flow.on_assigned(tps) if flow.on_assigned is not None else {}
+        finally:
+            flow.loading = False
+        reach(Place.ASSIGNED)
         starts = {tp: self._start(tp, wanted.get(tp), committed[tp], bounds[tp]) for tp in tps}
         self._seek_number += 1
         await self._thread.start_at(starts, self._seek_number)
@@ -443,7 +538,6 @@ class ChunkConsumer(driver.Consumer):
             if wanted.get(tp) is not None:
                 flow.stored(tp, start)
         flow.assigned = tps
-        self._heard_s = time.monotonic()
 
     def _start(self, tp: TP, wanted: int | None, committed: int | None, bounds: tuple[int, int]) -> int:
         first, end = bounds
@@ -514,8 +608,12 @@ class ChunkConsumer(driver.Consumer):
             for tp in flow.assigned
             if (offset := self._new_offset(tp)) is not None and offset > flow._committed.get(tp, 0)
         }
-        if not offsets or not await self._commit(offsets):
+        if not offsets:
             return False
+        reach(Place.COMMITTING)
+        if not await self._commit(offsets):
+            return False
+        reach(Place.COMMITTED)
         flow._committed.update((tp, offset) for tp, offset in offsets.items() if tp in flow._delivered)
         return True
 
@@ -523,7 +621,7 @@ class ChunkConsumer(driver.Consumer):
         die(exc)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Faust's livelock reports count acks; ours is `_watch`."""
+        """Faust's livelock reports count acks; ours is `streams.watchdog`."""
 
     # -- the drain loop ------------------------------------------------------------------------------------------------
 
@@ -558,7 +656,6 @@ class ChunkConsumer(driver.Consumer):
                 # Both mean: a seek comes after this was taken, so it is read again. Nothing else may drop a record.
                 if not self.flow_active or number != self._seek_number:
                     return
-                self._heard_s = time.monotonic()
                 chunk = self._register(TP(aiokafka_tp.topic, aiokafka_tp.partition), records)
                 if chunk is not None:
                     yield chunk.tp, self._message(chunk)
@@ -641,19 +738,16 @@ class ChunkConsumer(driver.Consumer):
     def partition_count(self, topic: str) -> int | None:
         return len(self._thread._ensure_consumer()._client.cluster.partitions_for_topic(topic) or ()) or None
 
-    @faust.Service.task
-    async def _watch(self) -> None:
-        async for _ in self.itertimer(5.0, name="watch"):
-            active = self._get_active_partitions() if self.flow_active and not self.app.rebalancing else None
-            if not active:
-                self._heard_s = time.monotonic()
-                continue
-            behind = [tp for tp in active if self.fetched_to(tp) < (self.highwater(tp) or 0)]
-            if not behind:
-                self._heard_s = time.monotonic()
-            elif time.monotonic() - self._heard_s > STALL_LIMIT_S:
-                names = ", ".join(_name(tp) for tp in sorted(behind))
-                die(f"no record arrived for {STALL_LIMIT_S:.0f} s although there are some on {names}")
+    async def on_thread(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it on the loop of the thread that owns aiokafka's consumer. Not by Faust's queue of calls: two that wait
+        for a broker would keep fetches and commits from their turn."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._thread.thread_loop))
+
+    async def ends(self, tps: Collection[TP]) -> dict[TP, int]:
+        return await self.on_thread(self._thread.ends(tps))
+
+    def member(self) -> str | None:
+        return self._thread.member()
 
 
 def check_assignment(

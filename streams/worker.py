@@ -6,7 +6,6 @@ Ends with 0 after SIGTERM or SIGINT (state stored, offsets committed), with 1 an
 import asyncio
 import logging
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,9 @@ from typing import Any, cast
 
 import faust
 
+from streams import logs
 from streams.transport import TP, ShellApp, die
+from streams.watchdog import Watchdog
 
 # For aiokafka to leave the group and close its connections, once the partitions are given up. It takes 0.1 s.
 GRACE_S = 5.0
@@ -60,23 +61,26 @@ def run_worker(
     app: ShellApp,
     *,
     on_ready: Callable[[frozenset[TP]], None] | None = None,
-    log_file: Path | None = None,
+    log_format: logs.Style = "text",
     log_level: int | str = logging.WARNING,
+    timezone: str = "Asia/Shanghai",
     services: tuple[faust.Service, ...] = (),
+    watchdog: Watchdog | None = None,
 ) -> int:
     """Run `app` until it is told to stop; returns the exit code 0.
 
     `on_ready` is called once, with the partitions, when records begin to flow after the first assignment. Logs go to
-    `log_file`, else to stderr. `services` are started before and stopped after the app.
+    stderr. `services` are started before and stopped after the app. No worker runs without a watchdog.
     """
+    logs.install(log_format, timezone, level=log_level)
     if on_ready is not None:
         _call_once(app, on_ready)
     worker = _Worker(
         app,
+        watchdog or Watchdog(app.flow),
         *services,
         quiet=True,
-        loglevel=log_level,
-        logfile=str(log_file) if log_file is not None else sys.stderr,
+        override_logging=False,
         redirect_stdouts=False,
     )
     worker.spinner = None

@@ -56,8 +56,3 @@ class Saving:
             await save
         except Exception as why:  # noqa: BLE001 (whatever it is, the offsets behind it may not be committed)
             die(why)
-
-
-def by_topic(stored: object) -> dict[str, int]:
-    """Offsets or clocks by topic, as a save's meta holds them."""
-    return {str(topic): int(at) for topic, at in dict(stored).items()}  # type: ignore[call-overload]

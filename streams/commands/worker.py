@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 from collections.abc import Mapping
@@ -10,19 +11,23 @@ from pathlib import Path
 import click
 import faust
 
-from models.streams import DESK_TOPICS, DETECTOR_TOPICS
+from models.streams import DESK_TOPICS, DETECTOR_TOPICS, URGENT_DETECTIONS
+from streams import logs
 from streams.agents.desk import PUMP_S, DeskAgent, OpenJournal
 from streams.agents.detectors import DetectorAgent
 from streams.city import build_city
-from streams.clock import WallClock
+from streams.clock import Clock, WallClock
 from streams.journal import FileJournal, Journal, TopicJournal
+from streams.metrics import Metrics, Values
 from streams.producer import Producer
 from streams.publisher import Publisher
 from streams.publishing import CENTRE_PARTITION
 from streams.settings import Settings, client_options, faust_credentials
-from streams.store import FileStore, Store, TopicStore
+from streams.store import FileStore, Store
+from streams.topic_store import TopicStore
 from streams.topics import full_name
 from streams.transport import TP, Flow, ShellApp, bind_agent, create_app, die
+from streams.watched import Watched, watch
 from streams.worker import run_worker
 
 LANE_TICK_S = 0.25
@@ -33,10 +38,12 @@ GC_THRESHOLDS = (100_000, 50, 100)
 
 
 class Heart(faust.Service):
-    """Connects the producer before anything flows, and tells the agents the time."""
+    """Connects the producer before anything flows, and tells the agents the time. `watched`: who watches all this."""
 
-    def __init__(self, producer: Producer, agents: tuple[DetectorAgent, DeskAgent], flow: Flow) -> None:
-        self.producer, self.agents, self.flow = producer, agents, flow
+    def __init__(
+        self, producer: Producer, agents: tuple[DetectorAgent, DeskAgent], flow: Flow, watched: Watched
+    ) -> None:
+        self.producer, self.agents, self.flow, self.watched = producer, agents, flow, watched
         super().__init__()
 
     async def on_start(self) -> None:
@@ -78,7 +85,8 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     city.prepare()
     clock = WallClock()
     detector_topics = [full_name(t, settings.topic_prefix) for t in DETECTOR_TOPICS]
-    desk_topics = [full_name(t, settings.topic_prefix) for t in DESK_TOPICS]
+    desk_topics = [full_name(t, settings.topic_prefix) for t in (*DESK_TOPICS, URGENT_DETECTIONS)]
+    urgent = {full_name(t, settings.topic_prefix) for t in (*city.urgent_topics, URGENT_DETECTIONS)}
     flow = Flow([detector_topics, desk_topics], fetch_wait_ms=settings.fetch_wait_ms)
     app = create_app(
         settings.group,
@@ -93,20 +101,47 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     store, open_journal = stores(settings, producer)
     detectors = DetectorAgent(city, settings, flow, publisher, store, clock)
     desk = DeskAgent(city, settings, flow, publisher, store, clock, open_journal)
-    heart = Heart(producer, (detectors, desk), flow)
+    watched = watch(settings, flow, Metrics.of(city, settings.topic_prefix))
+    read_state(watched.metrics, detectors, clock)
+    heart = Heart(producer, (detectors, desk), flow, watched)
 
     async def assigned(tps: frozenset[TP]) -> Mapping[TP, int]:
         await heart.maybe_start()
-        return {**await detectors.assigned(tps), **await desk.assigned(tps)}
+        # At once: where a worker died while it saved, its tables of one partition wait for each other to be opened.
+        starts = await asyncio.gather(detectors.assigned(tps), desk.assigned(tps))
+        return {**starts[0], **starts[1]}
 
     async def revoked(tps: frozenset[TP]) -> None:
         await detectors.revoked(tps)
         await desk.revoked(tps)
 
     flow.on_assigned, flow.on_revoked = assigned, revoked
-    bind_agent(app, "detectors", detector_topics, detectors.take)
-    bind_agent(app, "desk", desk_topics, desk.take)
+    for name, topics, take in (("detectors", detector_topics, detectors.take), ("desk", desk_topics, desk.take)):
+        # What life depends on has a queue of its own: it waits for one chunk of the others, not for all of them.
+        bind_agent(app, name, [topic for topic in topics if topic not in urgent], take)
+        if first := urgent.intersection(topics):
+            bind_agent(app, f"{name}-urgent", sorted(first), take)
     return app, heart
+
+
+def read_state(metrics: Metrics, detectors: DetectorAgent, clock: Clock) -> None:
+    """What can be asked of the Detectors whenever somebody scrapes."""
+
+    def delays() -> Values:
+        now_us = clock.now_us()
+        return {
+            (topic, str(partition)): (now_us - held.detector.watermark_us(topic)) / 1e6
+            for partition, held in list(detectors.held.items())
+            for topic in DETECTOR_TOPICS
+            if held.detector.watermark_us(topic) > 0
+        }
+
+    def memory() -> Values:
+        held = list(detectors.held.items())
+        return {(f"detector/{partition}",): one.detector.memory().nbytes for partition, one in held}
+
+    metrics.reads("zhinao_watermark_delay_seconds", delays)
+    metrics.reads("zhinao_memory_bytes", memory)
 
 
 def spare_the_collector() -> None:
@@ -132,14 +167,17 @@ def stores(settings: Settings, producer: Producer) -> tuple[Store, OpenJournal]:
         topic = full_name("desk.journal", settings.topic_prefix)
         return await TopicJournal.open(servers, topic, partition, producer, options=options)
 
-    return TopicStore(servers, full_name("state", settings.topic_prefix), producer, options=options), open_topic
+    return TopicStore(servers, full_name("state", settings.topic_prefix), options=options), open_topic
 
 
 @click.command()
 def worker() -> None:
     """检测与处置工作进程 / Run the Detectors and the Desk against Kafka; prints `ready` and its partitions."""
     settings = Settings.read()
+    logs.install(settings.log_format, settings.timezone)
     app, heart = build_worker(settings)
+    watched = heart.watched
+    watched.serve(settings)
 
     spare_the_collector()
 
@@ -149,4 +187,13 @@ def worker() -> None:
         click.echo(f"ready partitions={','.join(map(str, partitions))} desk={'yes' if desk else 'no'}")
         sys.stdout.flush()
 
-    sys.exit(run_worker(app, on_ready=ready, services=(heart,)))
+    sys.exit(
+        run_worker(
+            app,
+            on_ready=ready,
+            services=(heart,),
+            watchdog=watched.watchdog,
+            log_format=settings.log_format,
+            timezone=settings.timezone,
+        )
+    )
