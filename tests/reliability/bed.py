@@ -29,8 +29,10 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, MemberToRemove
 
+from models.streams import URGENT_DETECTIONS
 from streams.failpoints import VARIABLE
 from streams.feeding import TICKED_TOPICS, Feeder
+from streams.publishing import CENTRE_PARTITION
 from streams.settings import ROOT
 from streams.topics import create, full_name
 from tests.processes import tail
@@ -43,7 +45,8 @@ READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0
 SETTLE_WITHIN_S = 90.0
 READ_WITHIN_S = 60.0
-READ_TOPICS = (*ONCE, *TICKED_TOPICS, "detections")
+DETECTIONS = ("detections", URGENT_DETECTIONS)
+READ_TOPICS = (*ONCE, *TICKED_TOPICS, *DETECTIONS)
 """What a run is judged by."""
 
 
@@ -119,6 +122,8 @@ class Bed:
     def __init__(self, bootstrap: str, prefix: str, folder: Path, **environment: str) -> None:
         self.bootstrap, self.prefix, self.folder = bootstrap, prefix, folder
         self.workers: dict[str, Worker] = {}
+        self.supervised: set[str] = set()
+        self.restarts = 0
         self.environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -166,8 +171,23 @@ class Bed:
         finally:
             admin.close()
 
+    def mend(self) -> None:
+        """What a supervisor does: start again what ended by itself. Counted in `restarts`."""
+        for name, worker in list(self.workers.items()):
+            if name in self.supervised and not worker.alive():
+                self.restarts += 1
+                self.start_worker(name, wait=False)
+
+    def wait(self, seconds: float) -> None:
+        """Let so much time pass under supervision."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.mend()
+            time.sleep(0.1)
+
     def stop(self) -> dict[str, int]:
         """SIGTERM to all that live; exit codes by name."""
+        self.supervised.clear()
         return {name: worker.stop() for name, worker in self.workers.items() if worker.alive()}
 
     # the load
@@ -191,6 +211,7 @@ class Bed:
         began = time.monotonic()
         with self._reader() as reader:
             while True:
+                self.mend()
                 behind = self._behind(reader)
                 if not behind:
                     return time.monotonic() - began
@@ -234,7 +255,7 @@ class Bed:
 
     def _inputs(self) -> list[TP]:
         inputs = [(name, partition) for name in TICKED_TOPICS for partition in range(PARTITIONS)]
-        return [*inputs, ("detections", 0)]
+        return [*inputs, *((name, CENTRE_PARTITION) for name in DETECTIONS)]
 
     def _ends(self, reader: Any) -> dict[TP, int]:
         return {tp: reader.get_watermark_offsets(self._tp(*tp), timeout=5, cached=False)[1] for tp in self._inputs()}

@@ -69,6 +69,7 @@ def findings(run: Run, load: Load, *, raw_at_most: int | None = None) -> list[st
         *orders(run),
         *steps(run),
         *replies(run, load),
+        *key_order(run),
     ]
     raw = doubled_raw(run)
     if raw_at_most is not None and raw > raw_at_most:
@@ -274,6 +275,55 @@ def replies(run: Run, load: Load) -> list[str]:
     return [
         f"lost: no answer to {t['ticket_id']}" for t in load.used("hotline.tickets") if t["ticket_id"] not in answered
     ]
+
+
+def key_order(run: Run) -> list[str]:
+    """A consumer finds each incident's revisions and each detection's transitions in their order, doubles apart."""
+    wrong: list[str] = []
+    newest: dict[str, int] = {}
+    for each in heard(run.of("incidents")):
+        body = each.record.body
+        expected = newest.get(body["incident_id"], 0) + 1
+        if body["revision"] > expected:
+            wrong.append(f"order: {body['incident_id']} has revision {body['revision']} before {expected}")
+        newest[body["incident_id"]] = max(expected - 1, body["revision"])
+    opened: set[str] = set()
+    for record in run.detections():
+        body = record.body
+        opened |= {body["detection_id"]} if body["kind"] == "raised" else set()
+        if body["detection_id"] not in opened:
+            wrong.append(f"order: {body['detection_id']} is {body['kind']} before it is raised")
+    return wrong
+
+
+# ---------------------------------------------------------------------------------------------------------- how quickly
+
+
+def busiest(run: Run, within_ms: int) -> int:
+    """The most outputs of any span of that length, by the time they bear: what may be in flight when a worker dies."""
+    times = sorted(r.at_ms for records in (run.detections(), *(run.of(topic) for topic in ONCE)) for r in records)
+    most = first = 0
+    for last, at_ms in enumerate(times):
+        while times[first] < at_ms - within_ms:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def delays_s(run: Run) -> list[float]:
+    """Under the wall clock: from the instant of each raise to its detection on the topic, sorted."""
+    first: dict[str, float] = {}
+    for record in run.detections():
+        body = record.body
+        if body["kind"] == "raised":
+            event_ms = parse_rfc3339_us(body["event_time"]) / 1000
+            first.setdefault(body["detection_id"], (record.at_ms - event_ms) / 1000)
+    return sorted(first.values())
+
+
+def share(values: list[float], of: float) -> float:
+    """The value below which that share of sorted values lies; 0 of none."""
+    return values[min(len(values) - 1, int(len(values) * of))] if values else 0.0
 
 
 # ------------------------------------------------------------------------------------------------- one run and another

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
+
+from models.streams import URGENT_DETECTIONS
 
 Headers = tuple[tuple[str, bytes | None], ...]
 TP = tuple[str, int]
@@ -48,13 +49,6 @@ class Run:
         return self.records.get(topic, [])
 
     def detections(self) -> list[Kept]:
-        """Without clock records."""
-        return [record for record in self.of("detections") if record.value is not None]
-
-
-def in_order(records: Iterable[Kept]) -> Mapping[str, list[Kept]]:
-    """By topic, each partition in its own order."""
-    found: dict[str, list[Kept]] = defaultdict(list)
-    for record in sorted(records, key=lambda r: (r.topic, r.partition, r.offset)):
-        found[record.topic].append(record)
-    return found
+        """Of both topics, without clock records."""
+        every = [*self.of("detections"), *self.of(URGENT_DETECTIONS)]
+        return [record for record in every if record.value is not None]

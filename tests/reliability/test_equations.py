@@ -14,6 +14,7 @@ from streams.settings import ROOT
 from tests.reliability.equations import (
     NEXT,
     ahead_of_store,
+    busiest,
     doubled_raw,
     figures,
     findings,
@@ -113,6 +114,30 @@ def test_a_revision_that_a_zombie_wrote_is_passed_over(run: Run) -> None:
     assert len(heard(run.of("incidents"))) == 2 * len(records)
     run.records["incidents"] = [*records, zombie, *newer]
     assert "has two revisions 1" in said(run)
+
+
+def test_revisions_out_of_order_are_seen(run: Run) -> None:
+    one = first(run, "incidents", lambda body: body["revision"] == 1)
+    two = first(run, "incidents", lambda body: body["revision"] == 2)
+    records = run.of("incidents")
+    assert records[one].body["incident_id"] == records[two].body["incident_id"]
+    records[one], records[two] = records[two], records[one]
+    assert "has revision 2 before 1" in said(run)
+
+
+def test_an_end_before_the_beginning_is_seen(run: Run) -> None:
+    at = first(run, "detections", lambda body: body["kind"] == "cleared")
+    run.of("detections").insert(0, run.of("detections").pop(at))
+    assert "is cleared before it is raised" in said(run)
+
+
+def test_the_busiest_span_is_found(run: Run) -> None:
+    times = [0, 10, 990, 2000, 2500, 2900, 2999]
+    crowd = Run()
+    crowd.records["late"] = [Kept("late", 0, n, at_ms, None, None) for n, at_ms in enumerate(times)]
+    assert busiest(crowd, 1000) == 4
+    assert busiest(crowd, 0) == 1
+    assert busiest(Run(), 1000) == 0
 
 
 def test_a_unit_sent_twice_is_seen(run: Run) -> None:
