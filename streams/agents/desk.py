@@ -23,10 +23,12 @@ import msgspec
 from models.streams import DESK_TOPICS, DETECTOR_TOPICS, URGENT_DETECTIONS
 from models.ticks import tick_us
 from models.times import SECOND_US
-from rules.incidents.desk import Desk, DeskOutcome
+from rules.incidents.desk import BINS, Desk, DeskOutcome
+from streams.accounts import Accounts
 from streams.agents.queues import Part, Queues, Step, kept, pieces
 from streams.agents.saving import Save, Saving
 from streams.agents.suspects import Suspects, refused
+from streams.canary import Canary, CanaryWatch, canary
 from streams.city import City
 from streams.clock import Clock
 from streams.failpoints import Place, reach
@@ -89,8 +91,12 @@ class DeskAgent:
         clock: Clock,
         metrics: Metrics,
         open_journal: OpenJournal,
+        accounts: Accounts | None = None,
+        canaries: CanaryWatch | None = None,
     ) -> None:
         self.city, self.settings, self.flow, self.metrics = city, settings, flow, metrics
+        self.accounts = Accounts() if accounts is None else accounts
+        self.canaries = CanaryWatch(clock, settings.partitions) if canaries is None else canaries
         self.publisher, self.store, self.clock, self.open_journal = publisher, store, clock, open_journal
         self.topics = {full_name(name, settings.topic_prefix): name for name in (*DESK_TOPICS, URGENT_DETECTIONS)}
         self.opened: Opened | None = None
@@ -146,6 +152,7 @@ class DeskAgent:
         self.saving = self._saving()
         self.saving.changed = True
         self.queues.done_us = self.opened.desk.now_us
+        self.canaries.begin()
         offsets = self.opened.offsets
         return {TP(full, CENTRE_PARTITION): offsets[self.topics[full]] for full in mine if self.topics[full] in offsets}
 
@@ -158,6 +165,7 @@ class DeskAgent:
     async def _close(self) -> None:
         if self.opened is not None:
             opened, self.opened = self.opened, None
+            self.canaries.end()
             await self.publisher.forget(self.tps)
             self.metrics.closed(TABLE)
             await opened.journal.close()
@@ -171,14 +179,18 @@ class DeskAgent:
         if chunk.partition != CENTRE_PARTITION:
             await self._astray(topic, chunk)
             return
+        self._apart(chunk, "clock", [r for r in chunk.records if tick_us(r) is not None])
         if self.settings.clock == "stream" and topic in DESK_TOPICS:
             self.queues.put(topic, chunk)
             return
-        records = [kept(r) for r in chunk.records if tick_us(r) is None]
+        returned = canaries_among(topic, chunk)
+        self._apart(chunk, "canary", [r for r in chunk.records if r.offset in returned])
+        records = [kept(r) for r in chunk.records if tick_us(r) is None and r.offset not in returned]
         for first in range(0, max(len(records), 1), STEP_RECORDS):
             some, last = records[first : first + STEP_RECORDS], first + STEP_RECORDS >= len(records)
             async with self.lock:
                 await self._step(Step([Part([(topic, some)], None)], {topic: chunk.next_offset} if last else {}))
+        self.canaries.back(list(returned.values()))
         await self.saving.when_due()
 
     async def pump(self) -> None:
@@ -208,22 +220,27 @@ class DeskAgent:
             at = await self.opened.journal.append(msgspec.msgpack.encode(piece))
             self.metrics.step(at, self.opened.journal.epoch(), self.clock.monotonic_s() - began_s)
             reach(Place.JOURNALLED)
-            await self._do(piece, at)
+            await self._do(piece, at, self.accounts)
             self.journalled, self.saving.changed = at + 1, True
+        for topic, offset in step.offsets.items():
+            self.accounts.finished(self._tp(topic), offset)
 
-    async def _do(self, step: Step, at: int) -> None:
+    async def _do(self, step: Step, at: int, accounts: Accounts | None = None) -> None:
+        """`accounts`: none while the journal is repeated, whose records were not fetched anew."""
         assert self.opened is not None
         done = 0
         for part in step.parts:
             for topic, group in part.groups:
                 records = [Record(o, t, k, v, tuple(h)) for o, t, k, v, h in group]
-                await self._feed(topic, records, at, done)
+                await self._feed(topic, records, at, done, accounts)
                 done += len(records)
             if part.advance_us is not None:
                 await self._send(self.opened.desk.advance(part.advance_us), at)
         self.opened.offsets.update(step.offsets)
 
-    async def _feed(self, topic: str, records: Sequence[Record], at: int, first: int) -> None:
+    async def _feed(
+        self, topic: str, records: Sequence[Record], at: int, first: int, accounts: Accounts | None
+    ) -> None:
         """`first`: the number of the first of them in its step."""
         assert self.opened is not None
         suspicion = self.opened.suspicion
@@ -241,11 +258,14 @@ class DeskAgent:
                     raise
             took_s = self.clock.monotonic_s() - began_s
             letters = dead_messages(outcome.failures, fed, topic, CENTRE_PARTITION, self.city.letters)
-            self.publisher.post(TP(full_name(topic, self.settings.topic_prefix), CENTRE_PARTITION), letters)
+            self.publisher.post(self._tp(topic), letters)
             await self._send(outcome, at)
-            if not self.repeating:
+            if accounts is not None:
+                bins = {name: outcome.counts[name] for name in BINS if name in outcome.counts}
+                offsets, stamps = [r.offset for r in fed], [r.timestamp for r in fed]
+                accounts.left_counted(self._tp(topic), offsets, stamps, bins)
                 dead = [failure.reason for failure in outcome.failures]
-                self.metrics.chunk(topic, CENTRE_PARTITION, len(fed), outcome.counts, dead=dead, seconds=took_s)
+                self.metrics.chunk(topic, CENTRE_PARTITION, len(fed), bins, dead=dead, seconds=took_s)
 
     async def _suspect(self, suspicion: Suspicion) -> None:
         """For whoever goes on after us; only this: the Desk we hold may be half changed."""
@@ -269,8 +289,18 @@ class DeskAgent:
         reasons = [stray.reason for stray in strays]
         self.metrics.chunk(topic, chunk.partition, len(chunk), {"dead": len(strays)}, dead=reasons)
         self.counts["dead"] += len(strays)
+        self._apart(chunk, "dead", [chunk.records[stray.record] for stray in strays])
+        self._apart(chunk, "clock", [r for r in chunk.records if tick_us(r) is not None])
+        self.accounts.finished(chunk.tp, chunk.next_offset)
         await self.publisher.flushed(chunk.tp)
         self.flow.stored(chunk.tp, chunk.next_offset)
+
+    def _apart(self, chunk: Chunk, bin_name: str, records: Sequence[Record]) -> None:
+        """These of the chunk have come to their end, and not by a step."""
+        self.accounts.left(chunk.tp, [r.offset for r in records], [r.timestamp for r in records], **{bin_name: None})
+
+    def _tp(self, topic: str) -> TP:
+        return TP(full_name(topic, self.settings.topic_prefix), CENTRE_PARTITION)
 
     # state
 
@@ -305,6 +335,13 @@ class DeskAgent:
             tp = TP(full, CENTRE_PARTITION)
             if name in meta.offsets and tp in self.flow.assigned:
                 self.flow.stored(tp, min(meta.offsets[name], self.flow.position(tp) or 0))
+
+
+def canaries_among(topic: str, chunk: Chunk) -> dict[int, Canary]:
+    """By offset; the core must not see them."""
+    if topic != "detections":
+        return {}
+    return {record.offset: found for record in chunk.records if (found := canary(record)) is not None}
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from models.observations import DecodeFailure
 from models.streams import DETECTOR_TOPICS
 from models.ticks import tick_us
 from rules.detection.detector import Changes, Detector, LaneOutcome
+from streams.accounts import Accounts, lane_bins
 from streams.agents.saving import Save, Saving
 from streams.agents.suspects import Suspects, refused, without
 from streams.city import City
@@ -83,8 +84,10 @@ class DetectorAgent:
         store: Store,
         clock: Clock,
         metrics: Metrics,
+        accounts: Accounts | None = None,
     ) -> None:
         self.city, self.settings, self.flow, self.metrics = city, settings, flow, metrics
+        self.accounts = Accounts() if accounts is None else accounts
         self.publisher, self.store, self.clock = publisher, store, clock
         self.held: dict[int, Held] = {}
         self.counts: dict[str, int] = defaultdict(int)
@@ -144,13 +147,14 @@ class DetectorAgent:
         async with held.lock:
             records = Records.of(chunk.records)
             for some in held.suspects[topic].fed_together(records.offsets):
-                await self._take(held, topic, chunk.partition, records[some] if len(records) > 1 else records)
+                await self._take(held, topic, chunk.tp, records[some] if len(records) > 1 else records)
             held.next_offset[topic], held.saving.changed = chunk.next_offset, True
             held.changed.add(topic)
+            self.accounts.finished(chunk.tp, chunk.next_offset)
         await held.saving.when_due()
 
-    async def _take(self, held: Held, topic: str, partition: int, all_records: Records) -> None:
-        records, ticks = all_records, clock_records(all_records)
+    async def _take(self, held: Held, topic: str, tp: TP, all_records: Records) -> None:
+        records, ticks, partition = all_records, clock_records(all_records), tp.partition
         strays = self._strays(held, topic, records, ticks, partition)
         if self.settings.clock == "stream":
             records = arrivals(records, ticks, held.ticks_us.get(topic, 0))
@@ -171,13 +175,14 @@ class DetectorAgent:
         letters = lane_letters(outcome, records, topic, partition, sealing) if outcome.dead or outcome.late else []
         if strays:
             letters += dead_messages(strays, all_records, topic, partition, sealing)
-        self.publisher.post(TP(full_name(topic, self.settings.topic_prefix), partition), letters)
+        self.publisher.post(tp, letters)
         await self._tell(outcome.detections, partition)
         reach(Place.SENT)
         if ticks and self.settings.clock == "stream":
             await self._pass_on_clock(held, topic, max(ticks.values()), partition)
         bins = {**binned(outcome), "dead": len(outcome.dead) + len(strays)}
         self._count(bins, outcome.detections)
+        self._account(tp, all_records, outcome, {stray.record for stray in strays}, ticks)
         reasons = [failure.reason for failure in (*outcome.dead, *strays)]
         late_us = [late.late_by_us for late in outcome.late]
         self.metrics.chunk(topic, partition, len(all_records), bins, dead=reasons, late_us=late_us, seconds=took_s)
@@ -198,6 +203,19 @@ class DetectorAgent:
             self.counts[name] += number
         self.counts["detections"] += len(detections)
         self.counts["raised"] += sum(d.kind == "raised" for d in detections)
+
+    def _account(self, tp: TP, records: Records, outcome: LaneOutcome, strays: set[int], ticks: Ticks) -> None:
+        """Every record that was taken is in a bin: those fed where the lane says, the others here."""
+        for name, some in (("dead", strays), ("clock", ticks.keys() - strays)):
+            if some:
+                those = records.only(some)
+                self.accounts.left(tp, those.offsets, those.timestamps, **{name: None})
+        fates, apart = outcome.fates, strays | ticks.keys()
+        if self.settings.clock == "wall":  # the lane has them as numbers already
+            self.accounts.left(tp, fates.offsets, fates.arrival_us // 1000, **lane_bins(outcome))
+        else:
+            data = records.without(apart) if apart else records
+            self.accounts.left(tp, fates.offsets, data.timestamps, **lane_bins(outcome))
 
     def _strays(self, held: Held, topic: str, records: Records, ticks: Ticks, partition: int) -> list[DecodeFailure]:
         """Records whose key belongs to another partition: no state of theirs is here, so they are dead letters. And
