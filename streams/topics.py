@@ -44,6 +44,7 @@ class Key(StrEnum):
     SEGMENT = "segment_id"
     SOURCE = "source topic"
     STATE = "state slice"
+    LETTER = "dead letter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,8 @@ def _specs() -> Iterable[TopicSpec]:
     yield TopicSpec("traffic.forecasts", Role.OUTPUT, Key.SEGMENT, compacted=True)
     yield TopicSpec("late", Role.OUTPUT, Key.SOURCE, max_message_bytes=2 * MIB)  # holds a whole 1 MiB value, and more
     yield TopicSpec("dead-letters", Role.OUTPUT, Key.SOURCE, retention_ms=30 * DAY_MS, max_message_bytes=4 * MIB)
+    # What was sent again, by letter. A note is written after its letter: kept as long, it outlives it.
+    yield TopicSpec("dead-letters.replayed", Role.INTERNAL, Key.LETTER, retention_ms=30 * DAY_MS)
     yield TopicSpec("state", Role.INTERNAL, Key.STATE, compacted=True, compact_eagerly=True)
     # Trimmed behind each snapshot. Retention by time would lose the steps of a worker that was down for longer.
     # A record of an input may take 1 MiB, and a step holds one at least, with what the Desk was fed beside it.
