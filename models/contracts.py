@@ -27,6 +27,7 @@ from models.dispatch import (
 )
 from models.incidents import Incident
 from models.observations import WIRE_TYPES
+from models.streams import URGENT_DETECTIONS
 
 VERSION = "v1"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -56,6 +57,7 @@ CONTRACTS: dict[str, Contract] = {
         Contract("dispatch.feedback", Feedback, Flow.IN),
         Contract("commands", Command, Flow.IN),
         Contract("detections", Detection, Flow.INTERNAL),
+        Contract(URGENT_DETECTIONS, Detection, Flow.INTERNAL),
         Contract("incidents", Incident, Flow.OUT, fenced=True),
         Contract("incidents.state", Incident, Flow.OUT, fenced=True),
         Contract("dispatch.orders", DispatchOrder, Flow.OUT, fenced=True),

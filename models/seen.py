@@ -6,7 +6,7 @@ answer the same: loops in machine code over flat arrays, and a dict.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from sys import getsizeof
 from typing import Protocol
@@ -43,6 +43,8 @@ class Seen:
     def __init__(self, compiled: bool) -> None:
         self._compiled = compiled
         self._minutes: dict[int, _Table] = {}
+        self._blocks: dict[int, list[str]] = {}
+        self._stored: dict[int, int] = {}
         self._entered = 0
         self._least_us = EARLIEST
 
@@ -106,6 +108,35 @@ class Seen:
         order = np.lexsort((np.ascontiguousarray(entries[:, 2]).view(np.int64), entries[:, 1], entries[:, 0]))
         return entries[order].astype("<u8").tobytes()
 
+    def changes(self) -> dict[str, bytes | None]:
+        """Entries in blocks by name: what must be stored, or deleted (None), so that a table which holds those of the
+        last call, or of `restore_blocks`, holds all that is held now."""
+        changed: dict[str, bytes | None] = {}
+        for minute in [minute for minute in self._blocks if minute not in self._minutes]:
+            del self._stored[minute]
+            changed |= dict.fromkeys(self._blocks.pop(minute))
+        for minute, table in self._minutes.items():
+            stored = self._stored.get(minute, 0)
+            if len(table) > stored:
+                names = self._blocks.setdefault(minute, [])
+                names.append(f"{minute}/{1 + (number_of(names[-1]) if names else 0)}")
+                changed[names[-1]] = table.since(stored).astype("<u8").tobytes()
+                self._stored[minute] = len(table)
+        return changed
+
+    def restore_blocks(self, blocks: Mapping[str, bytes]) -> None:
+        """Holds what is in these blocks and nothing else, without a limit: what was forgotten since it was stored is
+        held again. Of a print that is there twice the later one counts."""
+        names = sorted(blocks, key=number_of)
+        parts = [np.frombuffer(blocks[name], "<u8").astype(np.uint64).reshape(-1, 3) for name in names]
+        entries: U64 = np.concatenate([np.empty((0, 3), dtype=np.uint64), *parts])[::-1]
+        self._entered = self.forgotten
+        self._minutes, self._blocks, self._least_us = {}, {}, EARLIEST
+        self.add(entries[:, :2], entries[:, 2].view(np.int64), np.ones(len(entries), dtype=np.bool_))
+        for name in names:
+            self._blocks.setdefault(int(name.partition("/")[0]), []).append(name)
+        self._stored = {minute: len(self._minutes[minute]) for minute in self._blocks}
+
     def restore(self, snapshot: bytes) -> None:
         """Holds what a snapshot held and nothing else, without a limit. ValueError changes nothing."""
         if len(snapshot) % ENTRY:
@@ -116,6 +147,12 @@ class Seen:
             raise ValueError("a print is there twice")
         self._entered = self.forgotten + len(entries)
         self._minutes, self._least_us = anew._minutes, EARLIEST
+        self._blocks, self._stored = {}, {}
+
+
+def number_of(block: str) -> int:
+    """Blocks of a minute are numbered in the order of their making."""
+    return int(block.partition("/")[2])
 
 
 class _Table(Protocol):
@@ -130,6 +167,9 @@ class _Table(Protocol):
     def live(self, least_us: int) -> int: ...
     def entries(self, least_us: int) -> U64:
         """The live ones, in any order: two halves of a print, and the bits of a time."""
+
+    def since(self, first: int) -> U64:
+        """In the order of adding, those from `first` on."""
 
 
 def _table(compiled: bool, room: int) -> _Table:
@@ -157,6 +197,7 @@ class _Dict:
             if held.get(key, EARLIEST - 1) >= least_us:
                 seen[row] = True
             elif time >= least_us:
+                held.pop(key, None)
                 held[key] = time
                 added += 1
         return added, len(rows) < int(np.count_nonzero(ask))
@@ -170,6 +211,9 @@ class _Dict:
         entries[:, :2] = np.array([entry[:2] for entry in live], dtype=np.uint64).reshape(-1, 2)
         entries[:, 2] = np.array([entry[2] for entry in live], dtype=np.int64).view(np.uint64)
         return entries
+
+    def since(self, first: int) -> U64:
+        return self.entries(EARLIEST)[first:]
 
 
 class _Flat:
@@ -222,3 +266,6 @@ class _Flat:
 
     def entries(self, least_us: int) -> U64:
         return self.held[: self.count][self.times_us >= least_us]
+
+    def since(self, first: int) -> U64:
+        return self.held[first : self.count].copy()

@@ -89,3 +89,5 @@ STREAMS: dict[str, Stream] = {
 
 DETECTOR_TOPICS = tuple(s.topic for s in STREAMS.values() if not s.desk)
 DESK_TOPICS = ("detections", *(s.topic for s in STREAMS.values() if s.desk))
+URGENT_DETECTIONS = "detections.urgent"
+"""The detections of rules about life and safety, where the wall clock rules: a lane of their own past a backlog."""

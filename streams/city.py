@@ -49,6 +49,16 @@ class City:
     letters: Letters
     compiled: bool
 
+    @property
+    def urgent_rules(self) -> frozenset[str]:
+        """The rules about life and safety: what they tell waits behind nothing else."""
+        return frozenset(rule.id for rule in self.bundle.rules if rule.life_safety)
+
+    @property
+    def urgent_topics(self) -> frozenset[str]:
+        """The inputs they read."""
+        return frozenset(rule.topic for rule in self.bundle.rules if rule.life_safety)
+
     def detector(self, partition: int) -> Detector:
         """A new Detector for one partition."""
         return Detector(

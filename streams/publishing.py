@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -13,7 +13,7 @@ from models.detections import Detection
 from models.faults import MAX_ID, is_id
 from models.incidents import Incident
 from models.observations import DeadReason, DecodeFailure
-from models.streams import DESK_TOPICS
+from models.streams import DESK_TOPICS, URGENT_DETECTIONS
 from rules.detection.detector import LaneOutcome, Late
 from rules.incidents.desk import Output
 
@@ -50,11 +50,13 @@ def detector_source(partition: int) -> str:
     return f"detector/{partition}"
 
 
-def detection_messages(detections: Iterable[Detection], centre: str, partition: int) -> list[Message]:
-    """To the Desk's partition, keyed by its command centre."""
+def detection_messages(
+    detections: Iterable[Detection], centre: str, partition: int, urgent: Collection[str] = ()
+) -> list[Message]:
+    """To the Desk's partition, keyed by its command centre; those of urgent rules on a topic of their own."""
     return [
         Message(
-            "detections",
+            URGENT_DETECTIONS if d.rule in urgent else "detections",
             centre,
             encode(d),
             f"{d.detection_id}/{d.kind}/{d.stage or ''}/{d.event_time}",
@@ -76,7 +78,7 @@ def is_area(key: bytes) -> bool:
 def stray(record: int, topic: str, key: bytes | None, partition: int) -> DecodeFailure:
     """A record of an input topic that no door is fed: nobody reads here what it is about, or its key, which may be its
     area, is no id."""
-    if topic in DESK_TOPICS:
+    if topic in DESK_TOPICS or topic == URGENT_DETECTIONS:
         detail = f"expected partition {CENTRE_PARTITION}, found {partition}"
     elif key is not None and not is_area(key):
         detail = f"expected a key of 1 to {MAX_ID} printable characters, found {len(key)} bytes that are none"
@@ -114,12 +116,11 @@ def late_messages(late: Iterable[Late], records: Sequence[RawRecord], topic: str
     ]
 
 
-def lane_messages(
-    outcome: LaneOutcome, records: Sequence[RawRecord], topic: str, partition: int, centre: str, letters: Letters
+def lane_letters(
+    outcome: LaneOutcome, records: Sequence[RawRecord], topic: str, partition: int, letters: Letters
 ) -> list[Message]:
-    """All that a lane's outcome publishes."""
+    """What a lane's outcome says of records that were not used."""
     return [
-        *detection_messages(outcome.detections, centre, partition),
         *dead_messages(outcome.dead, records, topic, partition, letters),
         *late_messages(outcome.late, records, topic, partition),
     ]

@@ -37,6 +37,7 @@ from faust.types import TP, ConsumerMessage
 from faust.types.transports import ConsumerT
 
 from streams import logs
+from streams.failpoints import Place, reach
 from streams.records import Record, Records, fetched
 
 __all__ = [
@@ -156,6 +157,7 @@ class Flow:
       may cancel it and call it again: it must stand that. A stored offset is taken as stored: it is committed.
     - `on_revoked(tps)` after the last chunk was finished and before the partitions are gone, on rebalance and on a
       clean stop: store, call `stored`; the commit follows.
+    - `on_taken(tp, records)` for all that was fetched and goes on to the agents, once, before they have it.
     - `on_flowing(tps)` when records start to flow after an assignment: the moment a worker is ready.
     """
 
@@ -171,6 +173,7 @@ class Flow:
         self.max_chunk_records = max_chunk_records
         self.on_assigned: AssignedHook | None = None
         self.on_revoked: RevokedHook | None = None
+        self.on_taken: Callable[[TP, Records], None] | None = None
         self.on_flowing: Callable[[frozenset[TP]], None] | None = None
         self.assigned: frozenset[TP] = frozenset()
         #: Records that were gone (retention) between the stored offset and the earliest one left, since the start.
@@ -530,6 +533,7 @@ class ChunkConsumer(driver.Consumer):
             wanted = await flow.on_assigned(tps) if flow.on_assigned is not None else {}
         finally:
             flow.loading = False
+        reach(Place.ASSIGNED)
         starts = {tp: self._start(tp, wanted.get(tp), committed[tp], bounds[tp]) for tp in tps}
         self._seek_number += 1
         await self._thread.start_at(starts, self._seek_number)
@@ -609,8 +613,12 @@ class ChunkConsumer(driver.Consumer):
             for tp in flow.assigned
             if (offset := self._new_offset(tp)) is not None and offset > flow._committed.get(tp, 0)
         }
-        if not offsets or not await self._commit(offsets):
+        if not offsets:
             return False
+        reach(Place.COMMITTING)
+        if not await self._commit(offsets):
+            return False
+        reach(Place.COMMITTED)
         flow._committed.update((tp, offset) for tp, offset in offsets.items() if tp in flow._delivered)
         return True
 
@@ -669,6 +677,8 @@ class ChunkConsumer(driver.Consumer):
         if not records:
             return None
         chunk = Chunk(tp, records)
+        if flow.on_taken is not None:
+            flow.on_taken(tp, records)
         flow._delivered[tp] = chunk.next_offset
         flow._in_flight[tp].append(chunk.first_offset)
         return chunk

@@ -6,7 +6,7 @@ Pure: no I/O, no clock, no randomness. Feeding one by one equals feeding in batc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 from functools import partial
 from importlib import import_module
@@ -26,7 +26,7 @@ from rules.detection.lane import Lane, LaneOutcome, LaneState, Late
 from rules.detection.tracks_loop import compiled as mending_loops
 from rules.language.model import Bundle
 
-__all__ = ["Detector", "LaneOutcome", "Late", "Memory", "prepare"]
+__all__ = ["Changes", "Detector", "LaneOutcome", "Late", "Memory", "prepare"]
 
 
 LOOPS = ("models.kernels.tables", "models.kernels.scan", "rules.detection.kernels", "rules.detection.selecting")
@@ -70,7 +70,10 @@ class Versioned(msgspec.Struct):
     version: int
 
 
-STATE_VERSION = 3
+STATE_VERSION = 4
+Changes = dict[str, bytes | None]
+"""Entries by name; None: there is no such entry any more."""
+STATE, PRINTS = "state", "seen/"
 
 
 class StateMismatch(Exception):
@@ -145,19 +148,42 @@ class Detector:
         return self.memory().nbytes
 
     def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode(
-            DetectorState(STATE_VERSION, {topic: lane.snapshot() for topic, lane in self.lanes.items()})
-        )
+        return packed({topic: lane.snapshot() for topic, lane in self.lanes.items()})
+
+    def changes(self, topic: str) -> Callable[[], Changes]:
+        """Of one lane what must be stored so that a table which holds what the last call gave holds what it remembers
+        now. Copies what changes; encoding is left to whoever calls the result, on any thread."""
+        lane = self.lanes[topic]
+        prints, frozen = lane.seen.changes(), lane.freeze()
+
+        def encoded() -> Changes:
+            return {STATE: packed({topic: frozen.state()}), **{PRINTS + name: block for name, block in prints.items()}}
+
+        return encoded
 
     def restore(self, blob: bytes) -> None:
         """Go on from a snapshot; conditions of rules that are gone or have another shape are left behind.
 
         Raises StateMismatch for a snapshot of another version.
         """
-        version = msgspec.msgpack.decode(blob, type=Versioned).version
-        if version != STATE_VERSION:
-            raise StateMismatch(f"snapshot version {version}, this is {STATE_VERSION}")
-        state = msgspec.msgpack.decode(blob, type=DetectorState)
-        for topic, saved in state.lanes.items():
+        for topic, saved in unpacked(blob).items():
             if topic in self.lanes:
                 self.lanes[topic].restore(saved)
+
+    def restore_lane(self, topic: str, entries: Mapping[str, bytes]) -> None:
+        """The same of a lane from the entries that its changes made; nothing from none."""
+        if STATE in entries:
+            self.lanes[topic].restore(unpacked(entries[STATE])[topic])
+            blocks = {name.removeprefix(PRINTS): block for name, block in entries.items() if name.startswith(PRINTS)}
+            self.lanes[topic].seen.restore_blocks(blocks)
+
+
+def packed(lanes: dict[str, LaneState]) -> bytes:
+    return msgspec.msgpack.encode(DetectorState(STATE_VERSION, lanes))
+
+
+def unpacked(blob: bytes) -> dict[str, LaneState]:
+    version = msgspec.msgpack.decode(blob, type=Versioned).version
+    if version != STATE_VERSION:
+        raise StateMismatch(f"snapshot version {version}, this is {STATE_VERSION}")
+    return msgspec.msgpack.decode(blob, type=DetectorState).lanes

@@ -26,6 +26,7 @@ from models.streams import STREAMS
 from models.times import HOUR_US, MINUTE_US, SECOND_US
 from models.words import Words
 from rules.detection.arrival import Arrived, Door, Incoming, incoming
+from rules.detection.carried import Carried, Cells, Kept, Piece
 from rules.detection.condition import BASE, Condition, Hit
 from rules.detection.coverage import NEVER_US, Coverage
 from rules.detection.dwell import DwellWatch
@@ -34,7 +35,7 @@ from rules.detection.hold import HoldWatch
 from rules.detection.neighbours import signals
 from rules.detection.quiet import Quiet
 from rules.detection.rows import ANYHOW, ASKED, FRESH, HIT, MENDED, NONE, RUN, Rows, plain_bytes, taken
-from rules.detection.select import Cells, Fed, Selector
+from rules.detection.select import Fed, Selector
 from rules.detection.sources import Sources, SourcesState
 from rules.detection.tracks import Released, Tracks, TracksState, fields_asked
 from rules.detection.waiting import Waiting
@@ -68,6 +69,17 @@ class Late(NamedTuple):
     late_by_us: int
 
 
+class Fates(NamedTuple):
+    """Of the data records, that is without clock records: offset and arrival, where each stands in the list that was
+    fed, and which were used or doubled."""
+
+    offsets: I64
+    arrival_us: I64
+    place: Sequence[int]
+    used: Mask
+    doubled: Mask
+
+
 class LaneOutcome(NamedTuple):
     """What became of the records fed: every one is in exactly one bin. Indexes are into the list that was fed."""
 
@@ -79,6 +91,7 @@ class LaneOutcome(NamedTuple):
     duplicate: int
     late_rows: int
     unknown_fields: int
+    fates: Fates
 
 
 class LaneState(msgspec.Struct, array_like=True):
@@ -91,12 +104,73 @@ class LaneState(msgspec.Struct, array_like=True):
     words: tuple[bytes, bytes]
     sources: SourcesState
     waiting: bytes
-    carried: list[Cells]
+    carried: list[Piece]
     runs: bytes
     met: bytes
     tracks: TracksState | None
-    conditions: dict[str, list[Condition]]
-    seen: bytes
+    conditions: msgspec.Raw
+    """By rule, as CONDITIONS reads them."""
+    seen: bytes = b""
+
+
+CONDITIONS = msgspec.msgpack.Decoder(dict[str, list[Condition]])
+
+
+class Frozen(NamedTuple):
+    """A lane as it was at one moment: copies, and what nobody changes any more. Its state may be made on any thread."""
+
+    watermark_us: int
+    rules: list[str]
+    paths: list[str]
+    words: tuple[bytes, bytes]
+    sources: SourcesState
+    selector: Selector
+    batches: dict[int, Batch | Kept]
+    waiting: Rows
+    runs: Rows
+    met: I32
+    tracks: Callable[[], TracksState] | None
+    conditions: bytes
+
+    def state(self, seen: bytes = b"") -> LaneState:
+        rows, carried = self._carried()
+        zones = numbered_anew([rows["zone"], self.runs["zone"], self.runs["slot_zone"]])
+        return LaneState(
+            self.watermark_us,
+            self.rules,
+            [self.paths[zone] for zone in zones],
+            self.words,
+            self.sources,
+            plain_bytes(rows),
+            [one.packed() for one in carried],
+            plain_bytes(self.runs),
+            self.met.tobytes(),
+            None if self.tracks is None else self.tracks(),
+            msgspec.Raw(self.conditions),
+            seen,
+        )
+
+    def _carried(self) -> tuple[Rows, list[Carried]]:
+        """The waiting hits, those of one batch and rule behind each other, and what they carry in that order."""
+        rule, batch = self.waiting["rule"].astype(np.int64), self.waiting["batch"].astype(np.int64)
+        part = rule.copy()
+        for number, held in self.batches.items():
+            if isinstance(held, Kept):
+                part[batch == number] = held.pieces_of(self.waiting["row"][batch == number])
+        order = np.lexsort((part, batch))
+        rows, rule, batch, part = taken(self.waiting, order), rule[order], batch[order], part[order]
+        firsts = np.flatnonzero(np.diff(batch, prepend=NONE) | np.diff(part, prepend=NONE))
+        carried = [
+            self._piece(int(batch[some[0]]), int(part[some[0]]), int(rule[some[0]]), rows["row"][some].astype(np.int64))
+            for some in np.split(np.arange(len(rows)), firsts[1:])
+            if len(some)
+        ]
+        rows["batch"], rows["row"] = 0, np.arange(len(rows))
+        return rows, carried
+
+    def _piece(self, batch: int, part: int, rule: int, rows: I64) -> Carried:
+        held = self.batches[batch]
+        return held.take(part, rows) if isinstance(held, Kept) else self.selector.carried_of(rule, held, rows)
 
 
 def rule_key(rule: Rule) -> str:
@@ -155,7 +229,7 @@ class Lane:
         self.watermark_us = NEVER_US
         self.looked_us = NEVER_US
         self.waiting = Waiting(compiled=compiled)
-        self.batches: dict[int, Batch | list[Cells]] = {}
+        self.batches: dict[int, Batch | Kept] = {}
         self.upto: list[tuple[int, int]] = []
         self.next_batch = 0
         self.words_kept = 0
@@ -204,7 +278,10 @@ class Lane:
         dead = [f._replace(record=fed.place[f.record]) for f in sorted(arrived.failures, key=lambda f: f.record)]
         count, doubles = int(np.count_nonzero(used)), int(np.count_nonzero(doubled))
         filtered = len(fed.values) - len(dead) - doubles - len(too_late) - count
-        return LaneOutcome(self._told(), dead, too_late, count, filtered, doubles, late_rows, arrived.unknown_fields)
+        fates = Fates(fed.offsets, fed.arrival_us, fed.place, used, doubled)
+        return LaneOutcome(
+            self._told(), dead, too_late, count, filtered, doubles, late_rows, arrived.unknown_fields, fates
+        )
 
     def _too_late(self, fed: Incoming, arrived: Arrived, before: I64, otherwise: Mask) -> list[Late]:
         behind_us = before + self.lateness_us - arrived.time_us
@@ -374,7 +451,7 @@ class Lane:
 
     def cells(self, rule: int, batch: int, row: int) -> Cells:
         held = self.batches[batch]
-        return held[row] if isinstance(held, list) else self.selector.cells(rule, held, row)
+        return held.cells(row) if isinstance(held, Kept) else self.selector.cells(rule, held, row)
 
     # deciding
 
@@ -532,52 +609,48 @@ class Lane:
     # stop and go on
 
     def snapshot(self) -> LaneState:
-        rows = taken(self.waiting.rows, slice(None))
-        carried = [
-            self.cells(rule, batch, row)
-            for rule, batch, row in zip(
-                rows["rule"].tolist(), rows["batch"].tolist(), rows["row"].tolist(), strict=True
-            )
-        ]
-        rows["batch"], rows["row"] = 0, np.arange(len(rows))
+        return self.freeze().state(self.seen.snapshot())
+
+    def freeze(self) -> Frozen:
+        """All but the prints, as it is now, at the cost of copying arrays."""
         if self.quiet is not None:
             self.quiet.catch_up_all()
         runs, met = (np.empty(0, dtype=RUN), NOTHING_MET) if self.quiet is None else self.quiet.pending()
-        zones = numbered_anew([rows["zone"], runs["zone"], runs["slot_zone"]])
-        return LaneState(
+        open_ones = {
+            rule_key(w.rule): [msgspec.structs.replace(c, run=NONE) for c in w.open.values()]
+            for w in self.watches
+            if w.open
+        }
+        return Frozen(
             self.watermark_us,
             [rule_key(rule) for rule in self.rules],
-            [self.paths[zone] for zone in zones],
+            self.paths,
             self.words.snapshot(),
             self.sources.snapshot(),
-            plain_bytes(rows),
-            carried,
-            plain_bytes(runs),
-            met.tobytes(),
-            None if self.tracks is None else self.tracks.snapshot(),
-            {
-                rule_key(w.rule): [msgspec.structs.replace(c, run=NONE) for c in w.open.values()]
-                for w in self.watches
-                if w.open
-            },
-            self.seen.snapshot(),
+            self.selector,
+            dict(self.batches),
+            taken(self.waiting.rows, slice(None)),
+            runs,
+            met,
+            None if self.tracks is None else self.tracks.freeze(),
+            msgspec.msgpack.encode(open_ones),
         )
 
     def restore(self, saved: LaneState) -> None:
         """Of a lane that was fed nothing yet."""
+        self.seen.restore(saved.seen)
         self.watermark_us = saved.watermark_us
         self.words.restore(*saved.words)
         self.key_words.clear()
         self.words_kept = len(self.words)
         self.sources.restore(saved.sources)
-        self.seen.restore(saved.seen)
         waiting, _ = self._of_today(np.frombuffer(saved.waiting, HIT).copy(), saved)
         if len(waiting):
-            self.batches[0] = saved.carried
+            self.batches[0] = Kept(saved.carried)
             self.upto.append((self.waiting.add(waiting), 0))
             self.next_batch = 1
         numbers = {rule_key(rule): number for number, rule in enumerate(self.rules)}
-        for name, conditions in saved.conditions.items():
+        for name, conditions in CONDITIONS.decode(saved.conditions).items():
             if name in numbers:
                 watch = self.watches[numbers[name]]
                 watch.open = {watch.slot(c): c for c in conditions}

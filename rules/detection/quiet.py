@@ -15,6 +15,7 @@ import numpy as np
 from geo.atlas import Atlas
 from models.columns import F64, I32, I64, Batch, Spans
 from models.words import Words
+from rules.detection.carried import Cells, Kept
 from rules.detection.condition import Condition, Hit
 from rules.detection.coverage import NEVER_US, Coverage
 from rules.detection.dwell import DwellWatch
@@ -37,7 +38,7 @@ from rules.detection.rows import (
     taken,
 )
 from rules.detection.runs import Runs
-from rules.detection.select import Cells, Selector
+from rules.detection.select import Selector
 from rules.detection.sources import Sources
 from rules.detection.waiting import LEAST_ROOM, MOST_SPARE, Waiting
 from rules.detection.watch import FAR_US, ConditionKey, Watch
@@ -59,7 +60,7 @@ class Surroundings(Protocol):
     coverage: Coverage
     sources: Sources
     waiting: Waiting
-    batches: dict[int, Batch | list[Cells]]
+    batches: dict[int, Batch | Kept]
     selector: Selector
     watermark_us: int
 

@@ -26,7 +26,6 @@ from models.columns import (
     Mask,
     Mixed,
     Numbers,
-    Scalar,
     Spans,
     Texts,
     scalar,
@@ -34,6 +33,7 @@ from models.columns import (
 from models.scanner import ScannedColumns
 from models.streams import STREAMS
 from models.words import Words
+from rules.detection.carried import Carried, Cells, masked_cell
 from rules.detection.condition import BASE
 from rules.detection.hold import CLOSES, OPENS
 from rules.detection.rows import HIT, MENDED, MOST_KEY_FIELDS, NONE, Rows, taken
@@ -59,10 +59,6 @@ class Fed(NamedTuple):
     offsets: I64
     prints: U64
     sources: I32
-
-
-Cells = tuple[float, float, float | None, Scalar, dict[str, Any]]
-"""What a detection carries of a row: lon, lat, the error in metres, the value, the fields its message needs."""
 
 
 def matching(patterns: Sequence[str], paths: Sequence[str]) -> Mask:
@@ -348,11 +344,25 @@ class Selector:
         attributes = {name: self._cell(columns, masks, name, row) for name in carried}
         return lon, lat, None if error_m != error_m else error_m, value, attributes
 
+    def carried_of(self, rule: int, batch: Batch, rows: I64) -> Carried:
+        """The same of many rows."""
+        detect, fields = self.rules[rule].base.detect, self.stream.fields
+        value_field = detect.value_field if isinstance(detect, Hold) else "value"
+        columns = {name: batch.columns[name].take(rows) for name in self.carried[rule]}
+        tokenised = [name for name, column in columns.items() if fields[name].tokenised and isinstance(column, Texts)]
+        return Carried(
+            batch.numbers("lon")[rows],
+            batch.numbers("lat")[rows],
+            batch.numbers("error_m")[rows],
+            batch.columns[value_field].take(rows) if value_field in fields else None,
+            columns,
+            {name: batch.masks[name] for name in tokenised},
+        )
+
     def _cell(self, columns: Columns, masks: dict[str, tuple[str | None, ...]], name: str, row: int) -> Any:
         column = columns[name]
         if self.stream.fields[name].tokenised and isinstance(column, Texts):
-            code = int(column.codes[row])
-            return None if code < 0 else {"token": column.words[code], "mask": masks[name][code]}
+            return masked_cell(column, masks[name], row)
         return scalar(column, row)
 
 

@@ -7,7 +7,7 @@ Only rules with `neighbours` see mended tracks; for the others nothing waits her
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from models.columns import F64, I8, I32, I64, U64, Batch, Column, Columns, Mask, Numbers, Spans, Texts
 from models.streams import STREAMS
 from models.words import Words
-from rules.detection.rows import Rows, grown, joined, plain_bytes, room_for
+from rules.detection.rows import Rows, grown, joined, plain_bytes, room_for, taken
 from rules.detection.tracks_loop import (
     CELL,
     CELLS_USED,
@@ -375,16 +375,21 @@ class Tracks:
 
     # stop and go on
 
-    def snapshot(self) -> TracksState:
+    def freeze(self) -> Callable[[], TracksState]:
+        """Its state as it is now, made when asked for, on any thread."""
         self._sweep()
         self._index()
         used, cells, _ = self.book.tolist()
+        rings, views = self.rings[:used].copy(), self.views.copy()
+        tracks, ground = taken(self.tracks, slice(used)), taken(self.cells, slice(cells))
         names = self.pieces[0].rows if self.pieces else {}
-        waiting = {name: np.concatenate([piece.rows[name] for piece in self.pieces]).tobytes() for name in names}
-        return TracksState(
-            waiting, plain_bytes(self.tracks[:used]), self.rings[:used].tobytes(), self.views.tobytes(),
-            plain_bytes(self.cells[:cells]),
-        )  # fmt: skip
+        waiting = {name: np.concatenate([piece.rows[name] for piece in self.pieces]) for name in names}
+
+        def state() -> TracksState:
+            columns = {name: column.tobytes() for name, column in waiting.items()}
+            return TracksState(columns, plain_bytes(tracks), rings.tobytes(), views.tobytes(), plain_bytes(ground))
+
+        return state
 
     def restore(self, saved: TracksState) -> None:
         """Of an empty one, of the same words and sources. Fields that were not kept then are null."""

@@ -48,7 +48,7 @@ class Commanding:
         seen = ledger.seen(f"c:{command.command_id}", time_us)
         if seen is not None:
             return "duplicate" if seen == "duplicate" else "late"
-        dossier = ledger.dossiers.get(command.incident_id)
+        dossier = ledger.dossiers.change(command.incident_id)
         try:
             if dossier is None:
                 raise Refused("unknown incident")
@@ -102,7 +102,7 @@ class Commanding:
     def merge(self, dossier: Dossier, command: Command) -> None:
         """Into another open incident: its parts, tickets, count and evidence go over."""
         self.need(dossier, Step.MERGE)
-        target = self.ledger.dossiers.get(text(command, "into") or "")
+        target = self.ledger.dossiers.change(text(command, "into") or "")
         if target is None or target is dossier or target.state in ENDED:
             raise Refused("no open incident to merge into")
         ledger = self.ledger
@@ -119,7 +119,7 @@ class Commanding:
         ledger.index(target)
         for ticket_id in dossier.tickets:
             target.tickets.append(ticket_id)
-            note = ledger.tickets.get(ticket_id)
+            note = ledger.tickets.change(ticket_id)
             if note is not None:
                 note.incident_id = target.incident_id
         target.callers.extend(c for c in dossier.callers if c not in target.callers)

@@ -1,4 +1,8 @@
-"""What the Desk keeps of one incident. Plain values only: it is what a snapshot holds."""
+"""What the Desk keeps of one incident. Plain values only: as an array without names it is the incident's entry.
+
+Nothing here refers back to what holds it, so the collector need not look (`gc=False`). Another order or another field
+is another `VERSION` of the entries.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,10 @@ KEPT_PARTS = 500  # detections of one incident; beyond it the oldest that have c
 SHOWN_DETECTIONS = 20  # ids in a published incident, the newest: `count` has the whole number
 
 
-class Part(msgspec.Struct):
+FORGET = "forget"  # the timer of an ended incident
+
+
+class Part(msgspec.Struct, array_like=True, gc=False):
     """One detection inside an incident. All times are event times."""
 
     detection_id: str
@@ -32,7 +39,7 @@ class Part(msgspec.Struct):
     stages: list[str] = []
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A line of an incident's history."""
 
     at_us: int
@@ -41,16 +48,31 @@ class Entry(msgspec.Struct, frozen=True):
     by: str | None = None
 
 
-class Dossier(msgspec.Struct):
+class Head(msgspec.Struct, array_like=True, kw_only=True, gc=False):
+    """What is needed to find an incident. It stands first in the bytes, so it can be read without the rest."""
+
     incident_id: str
     type: str
-    severity: str
-    life_safety: bool
     rule: str | None
     zone: str | None
-    area: str | None
     lon: float | None
     lat: float | None
+    state: State = State.SUSPECTED
+    unit_id: str | None = None
+    order_seq: int = 0
+    ended_us: int | None = None
+    timers: dict[str, int] = {}
+    """Kind of timer → when it is due. What is not here is not due, whatever the heap still holds."""
+    parts: dict[str, Part] = {}
+
+    def order_ids(self) -> list[str]:
+        return [content_id("o", self.incident_id, n) for n in range(1, self.order_seq + 1)]
+
+
+class Dossier(Head, array_like=True, kw_only=True, gc=False):
+    severity: str
+    life_safety: bool
+    area: str | None
     error_m: float | None
     place_zh: str
     place_en: str
@@ -58,7 +80,6 @@ class Dossier(msgspec.Struct):
     """Event time of the detection or ticket that opened it."""
     first_us: int
     """Earliest opening event time of its parts: where the merge window starts."""
-    state: State = State.SUSPECTED
     revision: int = 0
     reason: str = ""
     changed_us: int = 0
@@ -67,7 +88,6 @@ class Dossier(msgspec.Struct):
     coverage: float | None = None
     exercise: bool = False
     sources: list[str] = []
-    parts: dict[str, Part] = {}
     tickets: list[str] = []
     callers: list[str] = []
     count: int = 0
@@ -78,10 +98,8 @@ class Dossier(msgspec.Struct):
     """What the message may name: the newest values of the opening detection."""
     # dispatch
     department: str | None = None
-    order_seq: int = 0
     order_id: str | None = None
     order_reason: str = ""
-    unit_id: str | None = None
     issued_us: int = 0
     accept_by_us: int | None = None
     resolve_by_us: int | None = None
@@ -98,9 +116,6 @@ class Dossier(msgspec.Struct):
     """How many of the rule's timed escalations have been taken."""
     raised_by_count: bool = False
     # the rest
-    ended_us: int | None = None
-    timers: dict[str, int] = {}
-    """Kind of timer → when it is due. What is not here is not due, whatever the heap still holds."""
     history: list[Entry] = []
     history_dropped: int = 0
 
@@ -123,6 +138,3 @@ class Dossier(msgspec.Struct):
             return False
         self.sources.append(topic)
         return True
-
-    def order_ids(self) -> list[str]:
-        return [content_id("o", self.incident_id, n) for n in range(1, self.order_seq + 1)]

@@ -6,8 +6,9 @@ from models.detections import Evidence
 from models.dispatch import Feedback
 from rules.incidents.dispatching import Dispatching
 from rules.incidents.dossier import Dossier
+from rules.incidents.entries import Early, Strays
 from rules.incidents.fusion import Bin
-from rules.incidents.ledger import Early, Ledger
+from rules.incidents.ledger import Ledger
 from rules.incidents.reasons import Reason
 from rules.incidents.states import ORDERED, Step, allows
 from rules.incidents.verification import Verification
@@ -33,17 +34,27 @@ class FeedbackDesk:
         if seen is not None:
             return "duplicate" if seen == "duplicate" else "late"
         if said.order_id not in ledger.by_order:
-            ledger.early.setdefault(said.order_id, []).append(Early(ledger.now_us, time_us, said))
+            self.keep(Early(ledger.now_us, time_us, said))
             return "used"
         return self.apply(said, time_us)
 
+    def keep(self, early: Early) -> None:
+        """Until its order is issued."""
+        strays = self.ledger.early.change(early.feedback.order_id)
+        if strays is None:
+            self.ledger.early.keep(early.feedback.order_id, Strays([early]))
+        else:
+            strays.heard.append(early)
+
     def heard_early(self, order_id: str) -> None:
         """An order was issued: what was said of it before, in the order of its time."""
-        for early in sorted(self.ledger.early.pop(order_id, ()), key=lambda e: (e.time_us, e.feedback.feedback_id)):
-            self.apply(early.feedback, early.time_us)
+        strays = self.ledger.early.drop(order_id)
+        if strays is not None:
+            for early in sorted(strays.heard, key=lambda e: (e.time_us, e.feedback.feedback_id)):
+                self.apply(early.feedback, early.time_us)
 
     def apply(self, said: Feedback, time_us: int) -> Bin:
-        dossier = self.ledger.dossiers.get(self.ledger.by_order[said.order_id])
+        dossier = self.ledger.dossiers.change(self.ledger.by_order[said.order_id])
         if dossier is None or dossier.incident_id != said.incident_id:
             self.ledger.counts["conflict"] += 1
             return "filtered"

@@ -15,7 +15,8 @@ from models.privacy import mask_name
 from models.times import parse_rfc3339_us
 from rules.incidents.dispatching import Dispatching
 from rules.incidents.dossier import KEPT_PARTS, Dossier, Part
-from rules.incidents.ledger import QUIET, QUIET_END, Ledger, Output, Waiting, key_text, never_clears, overall
+from rules.incidents.entries import Gone, Quiet, Waiting
+from rules.incidents.ledger import QUIET, QUIET_END, Ledger, Output, key_text, never_clears, overall
 from rules.incidents.reasons import Reason
 from rules.incidents.states import ENDED, GRACE, Step
 from rules.incidents.verification import Verification
@@ -45,7 +46,7 @@ class Fusion:
         identity = heard.detection_id
         if identity in ledger.waiting:
             return self.wait(rule, heard)
-        dossier = ledger.dossiers.get(ledger.by_detection.get(identity, ""))
+        dossier = ledger.dossiers.change(ledger.by_detection.get(identity, ""))
         if dossier is None:
             return self.first_heard(rule, heard, at_us)
         return self.heard_again(rule, dossier, dossier.parts[identity], heard, at_us)
@@ -55,19 +56,19 @@ class Fusion:
         if heard.kind == "cleared":
             if heard.detection_id in ledger.gone:
                 return "duplicate"
-            ledger.gone[heard.detection_id] = (ledger.now_us, heard)
+            ledger.gone.keep(heard.detection_id, Gone(ledger.now_us, heard))
             return "used"
         if heard.kind not in ("raised", "stage"):
             ledger.counts["unmatched"] += 1
             return "filtered"
-        if ledger.was_seen(f"d:{heard.detection_id}"):
+        if f"d:{heard.detection_id}" in ledger.seen_ids:
             return "duplicate"
         if self.keeps_quiet(rule, heard):
             return "filtered" if never_clears(rule) else "used"
         self.admit(rule, heard, at_us)
-        gone = ledger.gone.pop(heard.detection_id, None)
+        gone = ledger.gone.drop(heard.detection_id)
         if gone is not None:
-            self.take(gone[1])
+            self.take(gone.heard)
         return "used"
 
     def admit(self, rule: Rule, heard: Detection, at_us: int) -> None:
@@ -166,7 +167,7 @@ class Fusion:
         dossier.parts[part.detection_id] = part
         dossier.add_evidence(heard.evidence)
         self.refresh(dossier, part, heard)
-        ledger.dossiers[dossier.incident_id] = dossier
+        ledger.dossiers.add(dossier)
         ledger.by_detection[part.detection_id] = dossier.incident_id
         ledger.index(dossier)
         self.time_escalations(rule, dossier)
@@ -241,7 +242,7 @@ class Fusion:
                 score = (distance, dossier.first_us, dossier.incident_id)
                 if best is None or score < best:
                     best = score
-        return None if best is None else self.ledger.dossiers[best[2]]
+        return None if best is None else self.ledger.to_change(best[2])
 
     def candidates(self, rule: Rule, heard: Detection) -> Iterator[tuple[float, Dossier]]:
         """(metres, open incident) of the rule as near as its `merge` says, or of the type while only citizens told."""
@@ -451,33 +452,35 @@ class Fusion:
         if not rule.cooldown_us or rule.life_safety or rule.dispatch.never_suppress:
             return False
         ledger = self.ledger
-        until_us = ledger.quiet.get(quiet_key(rule.id, heard.zone, heard.key))
-        if until_us is None or max(ledger.now_us, parse_rfc3339_us(heard.opened_event_time)) >= until_us:
+        quiet = ledger.quiet.look(quiet_key(rule.id, heard.zone, heard.key))
+        if quiet is None or max(ledger.now_us, parse_rfc3339_us(heard.opened_event_time)) >= quiet.until_us:
             return False
         ledger.counts["quieted"] += 1
         if never_clears(rule):
             ledger.remember(f"d:{heard.detection_id}")
         else:
-            ledger.waiting[heard.detection_id] = Waiting(until_us, [heard])
-            ledger.set_alarm(QUIET, heard.detection_id, until_us)
+            ledger.waiting.keep(heard.detection_id, Waiting(quiet.until_us, [heard]))
+            ledger.set_alarm(QUIET, heard.detection_id, quiet.until_us)
         return True
 
     def wait(self, rule: Rule, heard: Detection) -> Bin:
-        waiting = self.ledger.waiting[heard.detection_id]
+        shelf = self.ledger.waiting
         if heard.kind == "cleared":
-            del self.ledger.waiting[heard.detection_id]
+            shelf.drop(heard.detection_id)
             self.ledger.remember(f"d:{heard.detection_id}")
             return "used"
         if heard.kind == "stage":
-            if any(h.kind == "stage" and h.stage == heard.stage for h in waiting.heard):
+            waiting = shelf.look(heard.detection_id)
+            if waiting is None or any(h.kind == "stage" and h.stage == heard.stage for h in waiting.heard):
                 return "duplicate"
-            waiting.heard.append(heard)
+            shelf.keep(heard.detection_id, Waiting(waiting.due_us, [*waiting.heard, heard]))
             return "used"
         return "duplicate" if heard.kind == "raised" else "used"
 
     def quiet_over(self, detection_id: str) -> None:
         """The quiet time is over and it is still there."""
-        for heard in self.ledger.waiting.pop(detection_id).heard:
+        waiting = self.ledger.waiting.drop(detection_id)
+        for heard in () if waiting is None else waiting.heard:
             self.take(heard)
 
     def ended(self, dossier: Dossier) -> None:
@@ -488,8 +491,9 @@ class Fusion:
         until_us = (dossier.cleared_us or self.ledger.now_us) + rule.cooldown_us
         for part in dossier.parts.values():
             key = quiet_key(part.rule, part.zone, part.key)
-            if until_us > self.ledger.now_us and until_us > self.ledger.quiet.get(key, 0):
-                self.ledger.quiet[key] = until_us
+            known = self.ledger.quiet.look(key)
+            if until_us > self.ledger.now_us and (known is None or until_us > known.until_us):
+                self.ledger.quiet.keep(key, Quiet(until_us))
                 self.ledger.set_alarm(QUIET_END, key, until_us)
 
 
@@ -542,7 +546,7 @@ def scalars(heard: Detection) -> dict[str, Scalar]:
 
 
 def quiet_key(rule_id: str, zone: str | None, key: Mapping[str, str]) -> str:
-    return f"{rule_id}|{zone or ''}|{key_text(dict(key))}"
+    return content_id("q", rule_id, zone, key_text(dict(key)))
 
 
 def rank(severity: str) -> int:

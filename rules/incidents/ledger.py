@@ -6,23 +6,27 @@ Nothing here decides. `now_us` never goes back; every change of an incident is a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import tzinfo
 from heapq import heapify, heappop, heappush
 from typing import Any, NamedTuple
 
 import msgspec
 
-from models.detections import Detection, Text
-from models.dispatch import Feedback, HotlineReply
+from models.detections import Text
+from models.dispatch import HotlineReply
 from models.ids import content_id
 from models.incidents import Condition, Deadline, Incident, Place, State
 from models.times import HOUR_US, format_time
-from rules.incidents.dossier import SHOWN_DETECTIONS, Dossier
+from rules.incidents.cabinet import Cabinet
+from rules.incidents.dossier import FORGET, SHOWN_DETECTIONS, Dossier, Head
+from rules.incidents.entries import VERSION, Gone, Quiet, Rest, Spot, Strays, TicketNote, Waiting, by_letter
 from rules.incidents.near import Near
 from rules.incidents.places import Places
 from rules.incidents.reasons import Reason
 from rules.incidents.rendering import render
+from rules.incidents.seen import Seen
+from rules.incidents.shelf import Shelf
 from rules.incidents.states import ENDED, ORDERED, Step, after
 from rules.language.model import Bundle, DispatchClause, Event, Rule
 from rules.tables import Tables
@@ -32,7 +36,9 @@ EARLY_US = HOUR_US  # feedback of an order not yet issued, or the end of a detec
 EARLY_KEPT = 10_000  # and so many of them: a flood of strays may not fill the memory
 SEEN_US = 12 * HOUR_US  # ids of feedback and commands are remembered so long at least; older ones are late
 POSITION_US = 24 * HOUR_US  # a vehicle silent for so long is forgotten
-HEAP_SLACK = 4  # stale entries per living one before the heap is built anew
+HEAP_SLACK = 2  # so much longer than after it was last built the heap may be before the stale entries are taken out
+HEAP_LEAST = 64
+QUIET, QUIET_END = "quiet", "quiet_end"
 
 
 class Output(NamedTuple):
@@ -44,65 +50,7 @@ class Output(NamedTuple):
     id: str
 
 
-class TicketNote(msgspec.Struct):
-    """What became of a ticket. `last_us` its newest call time."""
-
-    ticket_id: str
-    last_us: int
-    heard_us: int
-    incident_id: str | None = None
-    replies: int = 0
-
-
-class Spot(msgspec.Struct):
-    """A unit's last known place."""
-
-    vehicle_id: str
-    time_us: int
-    unit_id: str | None
-    lon: float | None
-    lat: float | None
-    on_duty: bool | None
-
-
-class Early(msgspec.Struct):
-    """Feedback before its order."""
-
-    kept_us: int
-    time_us: int
-    feedback: Feedback
-
-
-class Waiting(msgspec.Struct):
-    """A detection inside a rule's quiet time: it opens when that ends, unless it has cleared by then."""
-
-    due_us: int
-    heard: list[Detection]
-
-
-class Memory(msgspec.Struct):
-    """What a snapshot holds; everything else is derived from it."""
-
-    version: int
-    now_us: int
-    dossiers: list[Dossier]
-    tickets: dict[str, TicketNote]
-    spots: dict[str, Spot]
-    early: dict[str, list[Early]]
-    """By order."""
-    gone: dict[str, tuple[int, Detection]]
-    """The end of a detection whose raise has not come yet: (when it was heard, the transition)."""
-    quiet: dict[str, int]
-    """Rule, zone and key → until when further raises keep quiet."""
-    waiting: dict[str, Waiting]
-    seen_new: dict[str, int]
-    seen_old: dict[str, int]
-    seen_since_us: int
-
-
-VERSION = 1
-QUIET, QUIET_END = "quiet", "quiet_end"
-FORGET = "forget"
+AnyShelf = Shelf[TicketNote] | Shelf[Spot] | Shelf[Strays] | Shelf[Gone] | Shelf[Quiet] | Shelf[Waiting]
 
 
 class Ledger:
@@ -115,17 +63,25 @@ class Ledger:
         """Orders issued in this step: feedback that came before them is due."""
         self.just_ended: list[Dossier] = []
         """Incidents that ended in this step: their rules keep quiet from now on."""
-        self.load(Memory(VERSION, 0, [], {}, {}, {}, {}, {}, {}, {}, {}, 0))
+        self._rest_stored = b""
+        self._forget_all()
 
     # ------------------------------------------------------------------------------------------------- memory
 
-    def load(self, memory: Memory) -> None:
-        self.now_us = memory.now_us
-        self.dossiers = {d.incident_id: d for d in memory.dossiers}
-        self.tickets, self.spots = memory.tickets, memory.spots
-        self.early, self.gone = memory.early, memory.gone
-        self.quiet, self.waiting = memory.quiet, memory.waiting
-        self.seen_new, self.seen_old, self.seen_since_us = memory.seen_new, memory.seen_old, memory.seen_since_us
+    def _forget_all(self) -> None:
+        self.now_us = 0
+        self.dossiers = Cabinet()
+        self.tickets = Shelf("t", TicketNote)
+        self.spots = Shelf("v", Spot)
+        self.early = Shelf("e", Strays)
+        """By order."""
+        self.gone = Shelf("g", Gone)
+        """By detection."""
+        self.quiet = Shelf("q", Quiet)
+        """By what `quiet_key` makes of rule, zone and key."""
+        self.waiting = Shelf("w", Waiting)
+        """By detection."""
+        self.seen_ids = Seen(SEEN_US)
         self._messages: dict[str, tuple[dict[str, Any], tuple[object, ...], Text]] = {}
         self.by_detection: dict[str, str] = {}
         self.by_order: dict[str, str] = {}
@@ -133,91 +89,124 @@ class Ledger:
         self.by_name: dict[str, dict[str, None]] = {}
         self.loads: Counter[str] = Counter()
         self.unit_spots: dict[str, Spot] = {}
-        for dossier in memory.dossiers:
-            for part in dossier.parts:
-                self.by_detection[part] = dossier.incident_id
-            for order_id in dossier.order_ids():
-                self.by_order[order_id] = dossier.incident_id
-            if dossier.state in ORDERED and dossier.unit_id is not None:
-                self.loads[dossier.unit_id] += 1
-            if dossier.state not in ENDED:
-                self.index(dossier)
-        for spot in self.spots.values():
-            self._spot_of_unit(spot)
-        self._build_heap()
+        self._vehicles: dict[str, dict[str, None]] = {}
+        """By unit."""
+        self.heap: list[tuple[int, str, str]] = []
+        self._heap_limit = HEAP_LEAST
 
-    def save(self) -> Memory:
-        return Memory(
-            VERSION,
-            self.now_us,
-            list(self.dossiers.values()),
-            self.tickets,
-            self.spots,
-            self.early,
-            self.gone,
-            self.quiet,
-            self.waiting,
-            self.seen_new,
-            self.seen_old,
-            self.seen_since_us,
+    @property
+    def shelves(self) -> tuple[AnyShelf, ...]:
+        return self.tickets, self.spots, self.early, self.gone, self.quiet, self.waiting
+
+    def snapshot(self) -> dict[str, bytes]:
+        found = {"rest": self._rest(), **self.dossiers.snapshot(), **self.seen_ids.snapshot()}
+        for shelf in self.shelves:
+            found.update(shelf.snapshot())
+        return found
+
+    def changes(self) -> dict[str, bytes | None]:
+        found = {**self.dossiers.changes(), **self.seen_ids.changes()}
+        for shelf in self.shelves:
+            found.update(shelf.changes())
+        rest = self._rest()
+        if rest != self._rest_stored:
+            self._rest_stored = found["rest"] = rest
+        return found
+
+    def _rest(self) -> bytes:
+        numbers = {shelf.letter: shelf.next_number for shelf in self.shelves}
+        return msgspec.msgpack.encode(
+            Rest(VERSION, self.now_us, numbers, self.seen_ids.new.number, self.seen_ids.since_us)
         )
+
+    def restore(self, entries: Mapping[str, bytes], rest: Rest) -> None:
+        """The order of `entries` decides nothing, nor does that of the dossiers: whatever asks the indexes takes the
+        best of what it finds."""
+        self._forget_all()
+        kinds = by_letter(entries)
+        self.now_us = rest.now_us
+        self._rest_stored = entries.get("rest", b"")
+        self.seen_ids.restore(kinds["s"], rest.generation, rest.since_us)
+        for shelf in self.shelves:
+            shelf.restore(kinds[shelf.letter], rest.numbers.get(shelf.letter, 0))
+        for _, spot in self.spots:
+            self._join_unit(spot)
+        for identity, blob in kinds["i"].items():
+            self._find_again(self.dossiers.put_back(identity, blob))
+        self.heap += [(waiting.due_us, identity, QUIET) for identity, waiting in self.waiting]
+        self.heap += [(quiet.until_us, identity, QUIET_END) for identity, quiet in self.quiet]
+        heapify(self.heap)
+        self._heap_limit = max(HEAP_LEAST, HEAP_SLACK * len(self.heap))
+
+    def _find_again(self, head: Head) -> None:
+        identity = head.incident_id
+        for part in head.parts:
+            self.by_detection[part] = identity
+        for order_id in head.order_ids():
+            self.by_order[order_id] = identity
+        if head.state in ORDERED and head.unit_id is not None:
+            self.loads[head.unit_id] += 1
+        if head.state not in ENDED:
+            self.index(head)
+        for kind, due_us in head.timers.items():
+            self.heap.append((due_us, identity, kind))
+
+    def fold(self) -> None:
+        """The end of a call: what is not needed any more is put away."""
+        for identity in self.dossiers.fold():
+            self._messages.pop(identity, None)
 
     def seen(self, identity: str, time_us: int) -> str | None:
         """`duplicate` or `late` (too old to know), or None: new, and now remembered."""
-        if self.was_seen(identity):
+        if identity in self.seen_ids:
             return "duplicate"
         if time_us < self.now_us - SEEN_US:
             return "late"
         self.remember(identity)
         return None
 
-    def was_seen(self, identity: str) -> bool:
-        return identity in self.seen_new or identity in self.seen_old
-
     def remember(self, identity: str) -> None:
-        """For SEEN_US at least and twice that at most: two generations, the older one dropped whole."""
-        if self.now_us - self.seen_since_us >= SEEN_US:
-            self.seen_old, self.seen_new, self.seen_since_us = self.seen_new, {}, self.now_us
-        self.seen_new[identity] = self.now_us
+        """For SEEN_US at least and twice that at most."""
+        self.seen_ids.add(identity, self.now_us)
 
     def sweep(self) -> None:
         """Forget what was kept for a bounded time. Each of these is in the order of its keeping."""
         horizon = self.now_us - EARLY_US
-        while self.early:
-            first = next(iter(self.early))
-            if self.early[first][0].kept_us >= horizon and len(self.early) <= EARLY_KEPT:
+        while (stray := self.early.first()) is not None:
+            order_id, strays = stray
+            if strays.heard[0].kept_us >= horizon and len(self.early) <= EARLY_KEPT:
                 break
-            self.counts["conflict"] += len(self.early.pop(first))
-        while self.gone:
-            first = next(iter(self.gone))
-            if self.gone[first][0] >= horizon and len(self.gone) <= EARLY_KEPT:
+            self.early.drop(order_id)
+            self.counts["conflict"] += len(strays.heard)
+        while (end := self.gone.first()) is not None:
+            detection_id, gone = end
+            if gone.kept_us >= horizon and len(self.gone) <= EARLY_KEPT:
                 break
-            del self.gone[first]
+            self.gone.drop(detection_id)
             self.counts["unmatched"] += 1
-        while self.tickets:
-            note = self.tickets[next(iter(self.tickets))]
+        while (oldest := self.tickets.first()) is not None:
+            ticket_id, note = oldest
             if note.heard_us >= self.now_us - REOPEN_US:
                 break
-            del self.tickets[note.ticket_id]
-            kept = self.dossiers.get(note.incident_id or "")
-            if kept is not None and kept.state not in ENDED:  # its caller still waits for an answer
+            self.tickets.drop(ticket_id)
+            if self.dossiers.is_open(note.incident_id or ""):  # its caller still waits for an answer
                 note.heard_us = self.now_us
-                self.tickets[note.ticket_id] = note
+                self.tickets.keep(ticket_id, note)
 
     # ------------------------------------------------------------------------------------------------- finding
 
-    def index(self, dossier: Dossier) -> None:
+    def index(self, dossier: Head) -> None:
         """Make an open incident findable: by rule or type, and place or zone or key."""
         for group in self._groups(dossier):
             if dossier.lon is not None and dossier.lat is not None:
                 near = self.by_place.get(group)
                 if near is None:
-                    near = self.by_place[group] = Near(self._cell_m(dossier))
+                    near = self.by_place[group] = Near(self._cell_m(group))
                 near.add(dossier.incident_id, dossier.lon, dossier.lat)
             for name in self._names(dossier):
                 self.by_name.setdefault(f"{group}|{name}", {})[dossier.incident_id] = None
 
-    def unindex(self, dossier: Dossier) -> None:
+    def unindex(self, dossier: Head) -> None:
         for group in self._groups(dossier):
             if dossier.lon is not None and dossier.lat is not None and group in self.by_place:
                 self.by_place[group].remove(dossier.incident_id, dossier.lon, dossier.lat)
@@ -232,33 +221,47 @@ class Ledger:
         near = self.by_place.get(group)
         if near is not None:
             for identity in near.around(lon, lat, radius_m):
-                yield self.dossiers[identity]
+                yield self.read(identity)
 
     def open_named(self, group: str, name: str) -> Iterator[Dossier]:
         for identity in self.by_name.get(f"{group}|{name}", ()):
-            yield self.dossiers[identity]
+            yield self.read(identity)
 
-    def _groups(self, dossier: Dossier) -> list[str]:
+    def read(self, identity: str) -> Dossier:
+        """One that is there, to be read only."""
+        found = self.dossiers.look(identity)
+        assert found is not None
+        return found
+
+    def to_change(self, identity: str) -> Dossier:
+        """One that is there, to be changed."""
+        found = self.dossiers.change(identity)
+        assert found is not None
+        return found
+
+    def _groups(self, dossier: Head) -> list[str]:
         groups = [f"type:{dossier.type}"]
         if dossier.rule is not None:
             groups.append(f"rule:{dossier.rule}")
         return groups
 
-    def _names(self, dossier: Dossier) -> list[str]:
+    def _names(self, dossier: Head) -> list[str]:
         names = [] if dossier.zone is None else [f"zone:{dossier.zone}"]
         first = next(iter(dossier.parts.values()), None)
         if first is not None:
             names.append(f"key:{key_text(first.key)}")
         return names
 
-    def _cell_m(self, dossier: Dossier) -> float:
-        rule = self.rule_of(dossier)
+    def _cell_m(self, group: str) -> float:
+        """By the group alone: how far a look-up reaches may not depend on which incident came first."""
+        what, _, name = group.partition(":")
+        rule = self.rules.get(name) if what == "rule" else None
         if rule is not None and rule.merge is not None and rule.merge.radius_m is not None:
             return rule.merge.radius_m
-        kind = self.tables.type_of(dossier.type)
+        kind = self.tables.type_of(name if rule is None else rule.type)
         return kind.radius_m if kind is not None else 50.0
 
-    def rule_of(self, dossier: Dossier) -> Rule | None:
+    def rule_of(self, dossier: Head) -> Rule | None:
         return None if dossier.rule is None else self.rules.get(dossier.rule)
 
     def clause_of(self, dossier: Dossier) -> DispatchClause:
@@ -269,35 +272,40 @@ class Ledger:
 
     def set_timer(self, dossier: Dossier, kind: str, due_us: int) -> None:
         dossier.timers[kind] = due_us
-        heappush(self.heap, (due_us, dossier.incident_id, kind))
-        if len(self.heap) > 64 and len(self.heap) > HEAP_SLACK * (len(self.dossiers) * 2 + len(self.waiting)):
-            self._build_heap()
+        self.set_alarm(kind, dossier.incident_id, due_us)
 
     def set_alarm(self, kind: str, identity: str, due_us: int) -> None:
         heappush(self.heap, (due_us, identity, kind))
+        if len(self.heap) > self._heap_limit:
+            self.heap = [alarm for alarm in self.heap if self._may_be_due(*alarm)]
+            heapify(self.heap)
+            self._heap_limit = max(HEAP_LEAST, HEAP_SLACK * len(self.heap))
+
+    def _may_be_due(self, due_us: int, identity: str, kind: str) -> bool:
+        match kind:
+            case "quiet":
+                waiting = self.waiting.look(identity)
+                return waiting is not None and waiting.due_us == due_us
+            case "quiet_end":
+                quiet = self.quiet.look(identity)
+                return quiet is not None and quiet.until_us == due_us
+            case _:
+                return self.dossiers.expects(identity, kind, due_us)
 
     def due(self, to_us: int) -> tuple[int, str, str] | None:
         """The next (due, id, kind) not after `to_us`, taken off the clock; stale ones are passed over."""
         while self.heap and self.heap[0][0] <= to_us:
             due_us, identity, kind = heappop(self.heap)
-            if kind == QUIET:
-                if identity in self.waiting and self.waiting[identity].due_us == due_us:
-                    return due_us, identity, kind
-            elif kind == QUIET_END:
-                if self.quiet.get(identity) == due_us:
-                    del self.quiet[identity]
-            else:
-                dossier = self.dossiers.get(identity)
-                if dossier is not None and dossier.timers.get(kind) == due_us:
-                    del dossier.timers[kind]
-                    return due_us, identity, kind
+            if not self._may_be_due(due_us, identity, kind):
+                continue
+            if kind == QUIET_END:
+                self.quiet.drop(identity)
+            elif kind == QUIET:
+                return due_us, identity, kind
+            elif self.read(identity).timers.get(kind) == due_us:
+                del self.to_change(identity).timers[kind]
+                return due_us, identity, kind
         return None
-
-    def _build_heap(self) -> None:
-        self.heap = [(due, d.incident_id, kind) for d in self.dossiers.values() for kind, due in d.timers.items()]
-        self.heap += [(w.due_us, identity, QUIET) for identity, w in self.waiting.items()]
-        self.heap += [(due, identity, QUIET_END) for identity, due in self.quiet.items()]
-        heapify(self.heap)
 
     # ------------------------------------------------------------------------------------------------- changing
 
@@ -314,6 +322,7 @@ class Ledger:
             dossier.timers.clear()
             dossier.ended_us = self.now_us
             self.just_ended.append(dossier)
+            self.dossiers.end(dossier)
             self.set_timer(dossier, FORGET, self.now_us + REOPEN_US)
         elif dossier.state in ENDED and to not in ENDED:
             dossier.timers.clear()
@@ -342,26 +351,41 @@ class Ledger:
                 del self.by_detection[part]
         for order_id in dossier.order_ids():
             self.by_order.pop(order_id, None)
-        del self.dossiers[dossier.incident_id]
+        self.dossiers.drop(dossier.incident_id)
         self._messages.pop(dossier.incident_id, None)
         self.counts["forgotten"] += 1
 
     def place_unit(self, spot: Spot) -> None:
-        self.spots.pop(spot.vehicle_id, None)
-        self.spots[spot.vehicle_id] = spot
-        self._spot_of_unit(spot)
-        oldest = self.spots[next(iter(self.spots))]
-        if oldest.time_us < self.now_us - POSITION_US:
-            del self.spots[oldest.vehicle_id]
-            if oldest.unit_id is not None and self.unit_spots.get(oldest.unit_id) is oldest:
-                del self.unit_spots[oldest.unit_id]
+        before = self.spots.look(spot.vehicle_id)
+        if before is not None and before.unit_id != spot.unit_id:
+            self._leave_unit(before)
+        self.spots.keep(spot.vehicle_id, spot)
+        self._join_unit(spot)
+        first = self.spots.first()
+        if first is not None and first[1].time_us < self.now_us - POSITION_US:
+            self._leave_unit(self.spots.drop(first[0]))
 
-    def _spot_of_unit(self, spot: Spot) -> None:
+    def _join_unit(self, spot: Spot) -> None:
+        """Of a unit's vehicles the one heard last says where it is."""
         if spot.unit_id is None:
             return
+        self._vehicles.setdefault(spot.unit_id, {})[spot.vehicle_id] = None
         known = self.unit_spots.get(spot.unit_id)
         if known is None or (known.time_us, known.vehicle_id) <= (spot.time_us, spot.vehicle_id):
             self.unit_spots[spot.unit_id] = spot
+
+    def _leave_unit(self, spot: Spot | None) -> None:
+        if spot is None or spot.unit_id is None:
+            return
+        del self._vehicles[spot.unit_id][spot.vehicle_id]
+        if self.unit_spots[spot.unit_id] is spot:
+            del self.unit_spots[spot.unit_id]
+            for vehicle_id in self._vehicles[spot.unit_id]:
+                other = self.spots.look(vehicle_id)
+                if other is not None:
+                    self._join_unit(other)
+        if not self._vehicles[spot.unit_id]:
+            del self._vehicles[spot.unit_id]
 
     # ------------------------------------------------------------------------------------------------- saying
 
@@ -434,7 +458,7 @@ class Ledger:
     def answer(self, dossier: Dossier) -> None:
         """Every ticket of the incident hears of it."""
         for ticket_id in dossier.tickets:
-            note = self.tickets.get(ticket_id)
+            note = self.tickets.change(ticket_id)
             if note is not None:
                 self.reply(note, dossier, dossier.state, *ANSWERS.get(dossier.state, ANSWERS[State.CONFIRMED]))
 

@@ -8,9 +8,10 @@ from models.ids import content_id
 from models.incidents import State
 from rules.incidents.dispatching import Dispatching
 from rules.incidents.dossier import Dossier
+from rules.incidents.entries import TicketNote
 from rules.incidents.fusion import Bin, Fusion, higher
 from rules.incidents.inputs import Ticket
-from rules.incidents.ledger import ANSWERS, Ledger, TicketNote
+from rules.incidents.ledger import ANSWERS, Ledger
 from rules.incidents.reasons import Reason
 from rules.incidents.states import ENDED
 from rules.tables.model import IncidentType
@@ -26,17 +27,17 @@ class Tickets:
 
     def take(self, ticket: Ticket) -> Bin:
         ledger = self.ledger
-        note = ledger.tickets.get(ticket.ticket_id)
+        note = ledger.tickets.look(ticket.ticket_id)
         if note is None:
             note = TicketNote(ticket.ticket_id, ticket.time_us, ledger.now_us)
-            ledger.tickets[ticket.ticket_id] = note
+            ledger.tickets.keep(ticket.ticket_id, note)
             self.place(ticket, note)
             return "used"
         if ticket.time_us <= note.last_us:
             return "duplicate"
         note.last_us = ticket.time_us
         note.heard_us = ledger.now_us
-        ledger.tickets[ticket.ticket_id] = ledger.tickets.pop(ticket.ticket_id)
+        ledger.tickets.keep(ticket.ticket_id, note)
         self.update(ticket, note)
         return "used"
 
@@ -56,7 +57,7 @@ class Tickets:
 
     def update(self, ticket: Ticket, note: TicketNote) -> None:
         """A later word on a known ticket: it may bring the place that was missing."""
-        dossier = self.ledger.dossiers.get(note.incident_id or "")
+        dossier = self.ledger.dossiers.change(note.incident_id or "")
         if dossier is None:
             self.place(ticket, note)
         elif dossier.state in ENDED:
@@ -78,7 +79,7 @@ class Tickets:
                 score = (metres, dossier.first_us, dossier.incident_id)
                 if best is None or score < best:
                     best = score
-        return None if best is None else self.ledger.dossiers[best[2]]
+        return None if best is None else self.ledger.to_change(best[2])
 
     def join(self, ticket: Ticket, note: TicketNote, kind: IncidentType, dossier: Dossier) -> None:
         ledger = self.ledger
@@ -124,7 +125,7 @@ class Tickets:
             tickets=[ticket.ticket_id],
             callers=[] if ticket.caller is None else [ticket.caller],
         )
-        ledger.dossiers[dossier.incident_id] = dossier
+        ledger.dossiers.add(dossier)
         ledger.index(dossier)
         note.incident_id = dossier.incident_id
         ledger.reply(note, dossier, State.CONFIRMED, *ANSWERS[State.CONFIRMED])

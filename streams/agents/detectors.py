@@ -1,24 +1,32 @@
 """The Detectors of this worker, one a partition we hold, behind one Faust agent over all Detector topics.
 
-Order of a chunk: decide (synchronously), send, await the acks, and only then may its offset be stored. State and
-offsets are stored together, between chunks; Kafka's committed offset stays behind the store.
+Order of a chunk: decide (synchronously), send, await the acks, and only then may its offset be stored. A lane's state
+and its offset are stored together, between chunks; Kafka's committed offset stays behind the store. Opening the table
+of a partition fences whoever had it before: what it still holds of the past can't be stored any more.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import msgspec
+
+from models.detections import Detection
 from models.observations import DecodeFailure
 from models.streams import DETECTOR_TOPICS
 from models.ticks import tick_us
-from rules.detection.detector import Detector, LaneOutcome
-from streams.agents.saving import Save, Saving, by_topic
+from rules.detection.detector import Changes, Detector, LaneOutcome
+from streams.accounts import Accounts, lane_bins
+from streams.agents.saving import Save, Saving
+from streams.agents.suspects import Suspects, refused, without
 from streams.city import City
 from streams.clock import Clock
+from streams.failpoints import Place, reach
+from streams.metrics import Metrics
 from streams.publisher import Publisher
 from streams.publishing import (
     CENTRE_PARTITION,
@@ -26,11 +34,11 @@ from streams.publishing import (
     detection_messages,
     detector_source,
     is_area,
-    lane_messages,
+    lane_letters,
     stray,
 )
 from streams.settings import Settings
-from streams.store import Store
+from streams.store import Store, Table
 from streams.topics import full_name, partition_for
 from streams.transport import TP, Chunk, Flow, Records
 
@@ -38,47 +46,90 @@ Ticks = dict[int, int]
 """Which records of a chunk are clock records, and the instants they tell; nearly always none."""
 
 
+class Where(msgspec.Struct):
+    """How far a lane has come: the offset to go on with (none: where Kafka says), and its clock in a recording."""
+
+    offset: int | None
+    tick_us: int = 0
+
+
+AT, SUSPECTS = "at", "suspects"
+"""Entries of a lane's table beside those of its state, all under `<topic>/`."""
+
+
 @dataclass(slots=True)
 class Held:
     """A partition we hold. The lock keeps a snapshot from falling between a decision and its acks."""
 
     detector: Detector
+    table: Table
     next_offset: dict[str, int]
     ticks_us: dict[str, int]
+    suspects: dict[str, Suspects]
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     saving: Saving = field(init=False)
+    changed: set[str] = field(default_factory=set)
+    """Topics whose lane is not stored as it is."""
     good_keys: set[bytes | None] = field(default_factory=set)
     told_us: int = 0
 
 
 class DetectorAgent:
     def __init__(
-        self, city: City, settings: Settings, flow: Flow, publisher: Publisher, store: Store, clock: Clock
+        self,
+        city: City,
+        settings: Settings,
+        flow: Flow,
+        publisher: Publisher,
+        store: Store,
+        clock: Clock,
+        metrics: Metrics,
+        accounts: Accounts | None = None,
     ) -> None:
-        self.city, self.settings, self.flow = city, settings, flow
+        self.city, self.settings, self.flow, self.metrics = city, settings, flow, metrics
+        self.accounts = Accounts() if accounts is None else accounts
         self.publisher, self.store, self.clock = publisher, store, clock
         self.held: dict[int, Held] = {}
         self.counts: dict[str, int] = defaultdict(int)
         self.topics = {full_name(name, settings.topic_prefix): name for name in DETECTOR_TOPICS}
+        self.urgent = city.urgent_rules if settings.clock == "wall" else frozenset()
 
     # assignment
 
     async def assigned(self, tps: frozenset[TP]) -> Mapping[TP, int]:
-        """Load the state of each partition we were given; gives where to go on reading."""
-        self.held = {}
-        starts: dict[TP, int] = {}
-        for partition in sorted({tp.partition for tp in tps if tp.topic in self.topics}):
-            detector, offsets, ticks_us = self.city.detector(partition), {}, {}
-            saved = await self.store.load(f"detector/{partition}")
-            if saved is not None:
-                blob, meta = saved
-                detector.restore(blob)
-                offsets, ticks_us = by_topic(meta["offsets"]), by_topic(meta.get("ticks_us", {}))
-            self.held[partition] = held = Held(detector, offsets, ticks_us)
-            snapshot = partial(self._snapshot, partition, held)
-            held.saving = Saving(snapshot, held.lock, self.clock, self.settings.store_every_s)
-            starts |= {TP(full, partition): offsets[name] for full, name in self.topics.items() if name in offsets}
-        return starts
+        """Take the state of each partition we were given over; gives where to go on reading."""
+        await self._close(list(self.held))
+        partitions = sorted({tp.partition for tp in tps if tp.topic in self.topics})
+        await asyncio.gather(*map(self._open, partitions))
+        return {
+            TP(full, partition): held.next_offset[name]
+            for partition, held in self.held.items()
+            for full, name in self.topics.items()
+            if name in held.next_offset
+        }
+
+    async def _open(self, partition: int) -> None:
+        table, entries = await self.store.open(f"detector/{partition}")
+        held = self.held[partition] = Held(self.city.detector(partition), table, {}, {}, {})
+        lanes = by_lane(entries)
+        for topic in DETECTOR_TOPICS:
+            lane = lanes.get(topic, {})
+            held.detector.restore_lane(topic, lane)
+            held.suspects[topic] = Suspects.unpack(lane.get(SUSPECTS))
+            where = msgspec.json.decode(lane.get(AT, b'{"offset": null}'), type=Where)
+            if where.offset is not None:
+                held.next_offset[topic] = where.offset
+            if where.tick_us:
+                held.ticks_us[topic] = where.tick_us
+        snapshot, settled = partial(self._snapshot, partition, held), partial(self._settled, partition, held)
+        held.saving = Saving(snapshot, settled, held.lock, self.clock, self.settings.store_every_s)
+        self.metrics.current(f"detector/{partition}")
+
+    async def _close(self, partitions: list[int]) -> None:
+        await self.publisher.forget([TP(full, partition) for full in self.topics for partition in partitions])
+        for partition in partitions:
+            self.metrics.closed(f"detector/{partition}")
+            await self.held.pop(partition).table.close()
 
     async def revoked(self, tps: frozenset[TP]) -> None:
         """Store all before the partitions go."""
@@ -86,7 +137,7 @@ class DetectorAgent:
             held = self.held.get(partition)
             if held is not None:
                 await held.saving.last()
-                self.held.pop(partition, None)
+                await self._close([partition])
 
     # records
 
@@ -94,43 +145,84 @@ class DetectorAgent:
         """Decide one chunk and send what comes of it."""
         held, topic = self.held[chunk.partition], self.topics[chunk.topic]
         async with held.lock:
-            records = all_records = Records.of(chunk.records)
-            ticks = clock_records(records)
-            strays = self._strays(held, topic, records, ticks, chunk.partition)
-            if self.settings.clock == "stream":
-                records = arrivals(records, ticks, held.ticks_us.get(topic, 0))
-                away = [stray.record for stray in strays]
-            else:  # a clock record of somebody's recording must not move a live watermark
-                away = [*(stray.record for stray in strays), *ticks]
-            if away:
-                records = records.without(away)
-            outcome = held.detector.feed(topic, records)
-            letters = self.city.letters
-            messages = lane_messages(outcome, records, topic, chunk.partition, self.settings.centre, letters)
-            if strays:
-                messages += dead_messages(strays, all_records, topic, chunk.partition, letters)
-            if messages:
-                await self.publisher.send(messages)
-            if ticks and self.settings.clock == "stream":
-                await self._pass_on_clock(held, topic, max(ticks.values()), chunk.partition)
+            records = Records.of(chunk.records)
+            for some in held.suspects[topic].fed_together(records.offsets):
+                await self._take(held, topic, chunk.tp, records[some] if len(records) > 1 else records)
             held.next_offset[topic], held.saving.changed = chunk.next_offset, True
-        self._count(outcome, len(strays))
+            held.changed.add(topic)
+            self.accounts.finished(chunk.tp, chunk.next_offset)
         await held.saving.when_due()
 
-    def _count(self, outcome: LaneOutcome, strays: int) -> None:
-        counts = self.counts
-        counts["used"] += outcome.used
-        counts["filtered"] += outcome.filtered
-        counts["duplicate"] += outcome.duplicate
-        counts["late"] += len(outcome.late)
-        counts["dead"] += len(outcome.dead) + strays
-        counts["detections"] += len(outcome.detections)
-        counts["raised"] += sum(d.kind == "raised" for d in outcome.detections)
+    async def _take(self, held: Held, topic: str, tp: TP, all_records: Records) -> None:
+        records, ticks, partition = all_records, clock_records(all_records), tp.partition
+        strays = self._strays(held, topic, records, ticks, partition)
+        if self.settings.clock == "stream":
+            records = arrivals(records, ticks, held.ticks_us.get(topic, 0))
+            away = [stray.record for stray in strays]
+        else:  # a clock record of somebody's recording must not move a live watermark
+            away = [*(stray.record for stray in strays), *ticks]
+        if away:
+            records = records.without(away)
+        began_s = self.clock.monotonic_s()
+        try:
+            outcome = held.detector.feed(topic, records)
+        except Exception:
+            await self._suspect(held, topic, records.offsets)
+            raise
+        took_s = self.clock.monotonic_s() - began_s
+        reach(Place.DECIDED)
+        sealing = self.city.letters
+        letters = lane_letters(outcome, records, topic, partition, sealing) if outcome.dead or outcome.late else []
+        if strays:
+            letters += dead_messages(strays, all_records, topic, partition, sealing)
+        self.publisher.post(tp, letters)
+        await self._tell(outcome.detections, partition)
+        reach(Place.SENT)
+        if ticks and self.settings.clock == "stream":
+            await self._pass_on_clock(held, topic, max(ticks.values()), partition)
+        bins = {**binned(outcome), "dead": len(outcome.dead) + len(strays)}
+        self._count(bins, outcome.detections)
+        self._account(tp, all_records, outcome, {stray.record for stray in strays}, ticks)
+        reasons = [failure.reason for failure in (*outcome.dead, *strays)]
+        late_us = [late.late_by_us for late in outcome.late]
+        self.metrics.chunk(topic, partition, len(all_records), bins, dead=reasons, late_us=late_us, seconds=took_s)
+
+    async def _tell(self, detections: Sequence[Detection], partition: int) -> None:
+        if detections:
+            await self.publisher.send(detection_messages(detections, self.settings.centre, partition, self.urgent))
+            self.metrics.detected(detections)
+
+    async def _suspect(self, held: Held, topic: str, offsets: list[int]) -> None:
+        """For whoever goes on after us; only this: the state we hold may be half changed."""
+        held.suspects[topic] = held.suspects[topic].failed(offsets)
+        await held.saving.written()
+        await held.table.save({f"{topic}/{SUSPECTS}": held.suspects[topic].pack()})
+
+    def _count(self, bins: Mapping[str, int], detections: Sequence[Detection]) -> None:
+        for name, number in bins.items():
+            self.counts[name] += number
+        self.counts["detections"] += len(detections)
+        self.counts["raised"] += sum(d.kind == "raised" for d in detections)
+
+    def _account(self, tp: TP, records: Records, outcome: LaneOutcome, strays: set[int], ticks: Ticks) -> None:
+        """Every record that was taken is in a bin: those fed where the lane says, the others here."""
+        for name, some in (("dead", strays), ("clock", ticks.keys() - strays)):
+            if some:
+                those = records.only(some)
+                self.accounts.left(tp, those.offsets, those.timestamps, **{name: None})
+        fates, apart = outcome.fates, strays | ticks.keys()
+        if self.settings.clock == "wall":  # the lane has them as numbers already
+            self.accounts.left(tp, fates.offsets, fates.arrival_us // 1000, **lane_bins(outcome))
+        else:
+            data = records.without(apart) if apart else records
+            self.accounts.left(tp, fates.offsets, data.timestamps, **lane_bins(outcome))
 
     def _strays(self, held: Held, topic: str, records: Records, ticks: Ticks, partition: int) -> list[DecodeFailure]:
-        """Records whose key belongs to another partition: no state of theirs is here, so they are dead letters."""
-        if held.good_keys.issuperset(records.keys):
-            return []
+        """Records whose key belongs to another partition: no state of theirs is here, so they are dead letters. And
+        those that the core is known to fail on."""
+        failing = [refused(number, topic) for number in without(records, held.suspects[topic].bad)]
+        if failing or held.good_keys.issuperset(records.keys):
+            return failing
         new = set(records.keys) - held.good_keys
         held.good_keys |= {k for k in new if k is not None and self._is_home(k, partition)}
         bad = new - held.good_keys
@@ -162,23 +254,86 @@ class DetectorAgent:
                     detections = held.detector.advance(self.clock.now_us(), quiet)
                     if detections:
                         held.saving.changed = True
-                        await self.publisher.send(detection_messages(detections, self.settings.centre, partition))
+                        held.changed.update(quiet)
+                        await self._tell(detections, partition)
+            if not held.saving.changed:
+                self.metrics.current(f"detector/{partition}")
             await held.saving.when_due()
 
     # state
 
+    async def _settled(self, partition: int, held: Held) -> None:
+        """A lane is stored without what its letters say of it: so they go first, unless their topic is not there."""
+        await self.publisher.posted(TP(full, partition) for full, name in self.topics.items() if name in held.changed)
+
     def _snapshot(self, partition: int, held: Held) -> Save | None:
-        """State and offsets as they are; when they are stored together Kafka may commit up to the offsets."""
+        """State and offsets of the lanes that changed; when they are stored together Kafka may commit up to those."""
         if self.held.get(partition) is not held:  # it went while its turn to be stored came
             return None
-        return self._save(partition, held.detector.snapshot(), dict(held.next_offset), dict(held.ticks_us))
+        waiting = {name for full, name in self.topics.items() if self.publisher.waiting(TP(full, partition))}
+        topics, held.changed = sorted(held.changed - waiting), held.changed & waiting
+        held.saving.changed = bool(held.changed)
+        if not topics:
+            return None
+        lanes = {topic: held.detector.changes(topic) for topic in topics}
+        offsets = {topic: held.next_offset[topic] for topic in topics if topic in held.next_offset}
+        where = {topic: Where(offsets.get(topic), held.ticks_us.get(topic, 0)) for topic in topics}
+        behind = [topic for topic in topics if held.suspects[topic] and held.suspects[topic].end <= offsets[topic]]
+        for topic in behind:
+            held.suspects[topic] = Suspects()
+        return self._save(partition, held.table, lanes, where, behind)
 
-    async def _save(self, partition: int, blob: bytes, offsets: dict[str, int], ticks_us: dict[str, int]) -> None:
-        meta: dict[str, object] = {"epoch": 0, "offsets": offsets, "ticks_us": ticks_us}
-        await self.store.save(f"detector/{partition}", blob, meta)
+    async def _save(
+        self,
+        partition: int,
+        table: Table,
+        lanes: Mapping[str, Callable[[], Changes]],
+        where: Mapping[str, Where],
+        behind: list[str],
+    ) -> None:
+        began_s = self.clock.monotonic_s()
+        changes = await asyncio.to_thread(changes_of, lanes, where)
+        await table.save({**changes, **{f"{topic}/{SUSPECTS}": None for topic in behind}})
+        reach(Place.SAVED)
+        nbytes = sum(len(entry or b"") for entry in changes.values())
+        self.metrics.saved(f"detector/{partition}", nbytes, len(changes), self.clock.monotonic_s() - began_s)
         for full, name in self.topics.items():
-            if name in offsets and TP(full, partition) in self.flow.assigned:
-                self.flow.stored(TP(full, partition), offsets[name])
+            offset = where[name].offset if name in where else None
+            if offset is not None and TP(full, partition) in self.flow.assigned:
+                self.flow.stored(TP(full, partition), offset)
+
+
+def binned(outcome: LaneOutcome) -> dict[str, int]:
+    """How many records went where."""
+    return {
+        "used": outcome.used,
+        "filtered": outcome.filtered,
+        "duplicate": outcome.duplicate,
+        "late": len(outcome.late),
+        "dead": len(outcome.dead),
+    }
+
+
+def changes_of(lanes: Mapping[str, Callable[[], Changes]], where: Mapping[str, Where]) -> Changes:
+    """What of these lanes has to be stored, by entry of their partition's table."""
+    changes: Changes = {f"{topic}/{AT}": msgspec.json.encode(at) for topic, at in where.items()}
+    for topic, encoded in lanes.items():
+        changes |= {f"{topic}/{name}": entry for name, entry in encoded().items()}
+    return changes
+
+
+def by_lane(entries: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
+    """Entries of a partition's table by topic."""
+    lanes: dict[str, dict[str, bytes]] = defaultdict(dict)
+    for key, entry in entries.items():
+        topic, _, name = key.partition("/")
+        lanes[topic][name] = entry
+    return lanes
+
+
+def elsewhere(entries: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The same on another broker, whose offsets are others: each lane goes on where that one's group says."""
+    return {key: entry for key, entry in entries.items() if key.partition("/")[2] not in (AT, SUSPECTS)}
 
 
 def clock_records(records: Records) -> Ticks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,8 +12,11 @@ import pytest
 
 from models.streams import DETECTOR_TOPICS
 from models.ticks import TICK_HEADER
+from rules.detection.detector import Detector
 from streams.agents.detectors import DetectorAgent
+from streams.metrics import Metrics
 from streams.publishing import Letters, Message
+from streams.store import Table
 from streams.topics import full_name, partition_for
 from streams.transport import TP, Chunk, Record
 from tests.rules.detection.stage import Stage, at_ms, car, frame, square
@@ -30,27 +33,37 @@ class Shell:
 
     def __init__(self) -> None:
         self.log: list[tuple[str, Any]] = []
-        self.saved: dict[str, tuple[bytes, dict[str, object]]] = {}
+        self.tables: dict[str, dict[str, bytes]] = {}
         self.assigned = ALL_MINE
         self.hold, self.hold_sends = asyncio.Event(), asyncio.Event()
         self.hold.set()
         self.hold_sends.set()
         self.time_s = 0.0
+        self.hold_letters, self.held_letters = False, set[TP]()
 
     async def send(self, messages: Sequence[Message]) -> None:
         await self.hold_sends.wait()
         self.log += [(m.topic, m) for m in messages]
 
+    def post(self, tp: TP, letters: Sequence[Message]) -> None:
+        self.log += [(m.topic, m) for m in letters]
+        if letters and self.hold_letters:
+            self.held_letters.add(tp)
+
+    async def posted(self, tps: Iterable[TP]) -> None: ...
+
+    def waiting(self, tp: TP) -> bool:
+        return tp in self.held_letters
+
+    async def forget(self, tps: Collection[TP]) -> None:
+        self.held_letters -= set(tps)
+
     async def tick(self, topic: str, key: str, partition: int, at_us: int, source: str) -> None:
         self.log.append(("tick", at_us))
 
-    async def save(self, name: str, blob: bytes, meta: dict[str, object]) -> None:
-        await self.hold.wait()
-        self.saved[name] = blob, meta
-        self.log.append(("save", meta))
-
-    async def load(self, name: str) -> tuple[bytes, dict[str, object]] | None:
-        return self.saved.get(name)
+    async def open(self, name: str) -> tuple[Table, dict[str, bytes]]:
+        entries = self.tables.setdefault(name, {})
+        return OpenTable(self, entries), dict(entries)
 
     def stored(self, tp: TP, offset: int) -> None:
         self.log.append(("stored", (tp.topic, offset)))
@@ -67,6 +80,27 @@ class Shell:
     def names(self) -> list[str]:
         return [name for name, _ in self.log]
 
+    def all(self, name: str) -> list[Any]:
+        return [what for named, what in self.log if named == name]
+
+
+class OpenTable:
+    """A table in memory, held up by its shell."""
+
+    def __init__(self, shell: Shell, entries: dict[str, bytes]) -> None:
+        self.shell, self.entries = shell, entries
+
+    async def save(self, changes: Mapping[str, bytes | None]) -> None:
+        await self.shell.hold.wait()
+        for key, entry in changes.items():
+            self.entries.pop(key, None)
+            if entry is not None:
+                self.entries[key] = entry
+        self.shell.log.append(("save", dict(changes)))
+
+    async def close(self) -> None:
+        self.shell.log.append(("close", None))
+
 
 class World:
     """One city, and agents that come and go."""
@@ -76,14 +110,17 @@ class World:
         self.shell = Shell()
         self.clock = clock
         self.offsets: dict[str, int] = {}
+        self.urgent: frozenset[str] = frozenset()
 
     async def agent(self) -> DetectorAgent:
-        city: Any = SimpleNamespace(detector=lambda partition: self.stage.new(), centre="city", letters=Letters())
+        city: Any = SimpleNamespace(
+            detector=lambda partition: self.stage.new(), centre="city", letters=Letters(), urgent_rules=self.urgent
+        )
         settings: Any = SimpleNamespace(
             topic_prefix="zhinao", partitions=PARTITIONS, clock=self.clock, centre="city", store_every_s=1e9
         )
         shell: Any = self.shell
-        agent = DetectorAgent(city, settings, shell, shell, shell, shell)
+        agent = DetectorAgent(city, settings, shell, shell, shell, shell, Metrics())
         self.starts = await agent.assigned(ALL_MINE)
         return agent
 
@@ -138,8 +175,9 @@ def test_what_came_while_a_save_was_under_way_is_in_the_next_one() -> None:
         await agent.held[MINE].saving.begin()
         world.shell.hold.set()
         await agent.revoked(ALL_MINE)
-        saves = [dict(meta["offsets"]) for name, meta in world.shell.log if name == "save"]
-        assert saves == [{"camera.tracks": 1}, {"camera.tracks": 2}]
+        saves = [orjson.loads(changes["camera.tracks/at"])["offset"] for changes in world.shell.all("save")]
+        assert saves == [1, 2]
+        assert world.shell.names()[-1] == "close"
 
     asyncio.run(play())
 
@@ -215,5 +253,93 @@ def test_under_the_wall_clock_a_recordings_clock_says_nothing() -> None:
         await agent.take(world.chunk("camera.tracks", seen(1), tick(1000), seen(2)))
         assert agent.counts["used"] == 2
         assert "tick" not in world.shell.names()
+
+    asyncio.run(play())
+
+
+def test_a_save_holds_the_lanes_that_changed_and_no_others() -> None:
+    async def play() -> None:
+        world = World()
+        agent = await world.agent()
+        await agent.take(world.chunk("camera.tracks", seen(1)))
+        await stored(agent)
+        await agent.take(world.chunk("sensor.readings", tick(1)))
+        await stored(agent)
+        lanes = [{key.partition("/")[0] for key in changes} for changes in world.shell.all("save")]
+        assert lanes == [{"camera.tracks"}, {"sensor.readings"}]
+        assert world.shell.all("stored") == [
+            (full_name("camera.tracks", "zhinao"), 1),
+            (full_name("sensor.readings", "zhinao"), 1),
+        ]
+
+    asyncio.run(play())
+
+
+class Failing:
+    """Has a Detector fail on the sighting of one second, as a mistake of ours would."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, second: float) -> None:
+        self.fed: list[int] = []
+        bad, feed = seen(second).value, Detector.feed
+
+        def failing(detector: Detector, topic: str, records: Any) -> Any:
+            self.fed.append(len(records))
+            if bad in [record.value for record in records]:
+                raise ZeroDivisionError
+            return feed(detector, topic, records)
+
+        monkeypatch.setattr(Detector, "feed", failing)
+
+
+def test_a_record_the_core_fails_on_costs_two_restarts_and_that_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play() -> None:
+        failing, world = Failing(monkeypatch, 70), World()
+        sent = world.chunk("camera.tracks", *(seen(t) for t in range(122)))
+        for _ in range(2):
+            agent = await world.agent()
+            with pytest.raises(ZeroDivisionError):
+                await agent.take(sent)
+        assert failing.fed == [122, *[1] * 71]
+        agent = await world.agent()
+        await agent.take(sent)
+        (letter,) = [orjson.loads(m.value) for m in world.shell.all("dead-letters")]
+        assert (letter["reason"], letter["offset"], letter["stage"]) == ("internal", 70, "core")
+        assert agent.counts["used"] == 121
+        await agent.take(world.chunk("camera.tracks", tick(130)))
+        assert [orjson.loads(m.value)["kind"] for m in world.shell.all("detections")] == ["raised"]
+        await stored(agent)
+        assert "camera.tracks/suspects" not in world.shell.tables[f"detector/{MINE}"]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(("clock", "topic"), [("wall", "detections.urgent"), ("stream", "detections")])
+def test_what_urgent_rules_tell_has_a_topic_of_its_own_under_the_wall_clock(clock: str, topic: str) -> None:
+    async def play() -> None:
+        world = World(clock)
+        world.urgent = frozenset({"parked"})
+        agent = await world.agent()
+        await agent.take(world.chunk("camera.tracks", *(seen(t) for t in range(130))))
+        told = [m for name, m in world.shell.log if name.startswith("detections")]
+        assert [m.topic for m in told] == [topic]
+        assert orjson.loads(told[0].value)["rule"] == "parked"
+
+    asyncio.run(play())
+
+
+def test_a_lane_whose_letters_wait_is_not_stored_and_the_others_are() -> None:
+    async def play() -> None:
+        world = World()
+        world.shell.hold_letters = True
+        agent = await world.agent()
+        await agent.take(world.chunk("camera.tracks", seen(1), seen(2, None)))
+        await agent.take(world.chunk("sensor.readings", tick(1)))
+        await stored(agent)
+        assert world.shell.all("stored") == [(full_name("sensor.readings", "zhinao"), 1)]
+        await stored(agent)
+        assert len(world.shell.all("save")) == 1  # nothing else may be stored yet
+        world.shell.held_letters.clear()
+        await stored(agent)
+        assert world.shell.all("stored")[1:] == [(full_name("camera.tracks", "zhinao"), 2)]
 
     asyncio.run(play())

@@ -10,6 +10,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rules.detection.detector import Changes
 from tests.rules.detection.stage import Sent, Stage, car, event, frame, plain, reading, square, tick
 
 RULES = """
@@ -145,6 +146,37 @@ def test_stop_restore_and_go_on_equals_running_through(seed: int) -> None:
     assert stopped.detector.snapshot() == blob
     stopped.feed(*sent[at:])
     assert ended(through) == ended(stopped)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds)
+def test_a_restart_from_entries_stored_one_by_one_equals_running_through(seed: int) -> None:
+    rng = Random(seed)
+    sent = city(rng)
+    through, stopped = FIRST.again(), FIRST.again()
+    tables: dict[str, dict[str, bytes]] = {topic: {} for topic in stopped.detector.lanes}
+    through.feed(*sent)
+    at = 0
+    while at < len(sent):
+        begun, at = at, at + rng.randrange(1, 60)
+        encoders = {topic: stopped.detector.changes(topic) for topic in tables}
+        told = len(stopped.told)
+        stopped.feed(*sent[begun:at])  # what is encoded later is as it was before
+        for topic, encoded in encoders.items():
+            put(tables[topic], encoded())
+        if rng.random() < 0.3:
+            stopped.detector, stopped.told = stopped.new(), stopped.told[:told]
+            for topic, table in tables.items():
+                stopped.detector.restore_lane(topic, table)
+            stopped.feed(*sent[begun:at])
+    assert ended(through) == ended(stopped)
+
+
+def put(table: dict[str, bytes], changes: Changes) -> None:
+    for name, entry in changes.items():
+        table.pop(name, None)
+        if entry is not None:
+            table[name] = entry
 
 
 @settings(max_examples=60, deadline=None)

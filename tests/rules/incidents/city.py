@@ -322,9 +322,9 @@ class Told:
         return outcome.outputs
 
     def restart(self, *rules: Rule) -> None:
-        blob = self.desk.snapshot()
+        entries = self.desk.snapshot()
         self.desk = desk(*rules)
-        self.desk.restore(blob)
+        self.desk.restore(entries)
 
     def of(self, topic: str) -> list[Any]:
         return [o.value for o in self.outputs if o.topic == topic]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from itertools import groupby
 from typing import Any, get_args
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +15,7 @@ from models.dispatch import CommandName
 from models.ids import content_id
 from models.incidents import State
 from rules.incidents.desk import Output
+from rules.incidents.dossier import Dossier
 from rules.incidents.states import ORDERED, TABLE
 from tests.rules.incidents.city import (
     COVER,
@@ -118,6 +121,10 @@ def days(draw, *, ordered: bool = False) -> list[Said]:
     return said if ordered or draw(st.booleans()) else draw(st.permutations(said))
 
 
+def dossiers_of(entries: Mapping[str, bytes]) -> list[Dossier]:
+    return [msgspec.msgpack.decode(blob, type=Dossier) for name, blob in entries.items() if name.startswith("i/")]
+
+
 def run(said: list[Said]) -> Told:
     told = Told(desk(*RULES))
     told.tell(*said)
@@ -143,24 +150,26 @@ def test_nothing_illegal_nothing_lost_nothing_doubled(said):
     assert len(issued) == len(set(issued))
     assert len({o.id for o in told.outputs}) == len(told.outputs)
 
-    ledger = told.desk._ledger
+    dossiers = dossiers_of(told.desk.snapshot())
     bins = sum(told.counts.get(name, 0) for name in ("used", "duplicate", "filtered", "late", "dead"))
     assert bins == len(said)
     for unit in ("u-near", "u-mid", "u-far", "u-works"):
-        held = [d for d in ledger.dossiers.values() if d.state in ORDERED and d.unit_id == unit]
-        assert ledger.loads[unit] == len(held)
+        held = [d for d in dossiers if d.state in ORDERED and d.unit_id == unit]
+        assert told.desk._ledger.loads[unit] == len(held)
 
     holders: dict[str, list[str]] = defaultdict(list)
-    for dossier in ledger.dossiers.values():
+    for dossier in dossiers:
         for part in dossier.parts:
             holders[part].append(dossier.incident_id)
     for topic, record in said:
         if topic == "detections" and b'"kind":"raised"' in record.value and VENDOR.id.encode() not in record.value:
             found = record.value.split(b'"')[3].decode()
             assert len(holders[found]) == (0 if SHADOW.id.encode() in record.value else 1)
-    for incident in ledger.dossiers.values():
+    for incident in dossiers:
         for ticket_id in incident.tickets:
-            assert ledger.tickets[ticket_id].incident_id == incident.incident_id
+            note = told.desk._ledger.tickets.look(ticket_id)
+            assert note is not None
+            assert note.incident_id == incident.incident_id
     heard = {one[1].value.split(b'"')[3].decode() for one in said if one[0] == "hotline.tickets"}
     assert {r.ticket_id for r in told.of("hotline.replies")} == heard
 
