@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from streams.health import Cause
-from streams.metrics import CATALOGUE, PROVIDED_ELSEWHERE
+from streams.metrics import CATALOGUE
 from tests.conftest import REPOSITORY, not_run
 
 DEPLOY = REPOSITORY / "deploy"
@@ -24,7 +24,7 @@ ALERTS: list[dict[str, Any]] = [rule for group in RULES["groups"] for rule in gr
 NAMES = [rule["alert"] for rule in ALERTS]
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "zhinao.json").read_text())
 OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text()
-KINDS = {name: spec.kind.removeprefix("read ") for name, spec in CATALOGUE.items()} | PROVIDED_ELSEWHERE
+KINDS = {name: spec.kind.removeprefix("read ") for name, spec in CATALOGUE.items()}
 
 
 def unknown(expression: str) -> set[str]:
