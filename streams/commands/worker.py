@@ -137,7 +137,8 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     canaries = CanaryWatch(clock, settings.partitions)
     desk = DeskAgent(city, settings, flow, publisher, store, clock, metrics, open_journal, accounts, canaries)
     watched = watch(settings, flow, metrics)
-    read_state(watched.metrics, detectors, clock)
+    read_state(metrics, detectors, clock)
+    read_checks(metrics, accounts, canaries if canary is not None else None, box)
     heart = Heart(producer, (detectors, desk), flow, watched, accounts, canary)
 
     def taken(tp: TP, records: Records) -> None:
@@ -180,8 +181,29 @@ def read_state(metrics: Metrics, detectors: DetectorAgent, clock: Clock) -> None
         held = list(detectors.held.items())
         return {(f"detector/{partition}",): one.detector.memory().nbytes for partition, one in held}
 
+    def evicted() -> Values:
+        held = list(detectors.held.items())
+        return {(f"detector/{partition}",): one.detector.memory().evicted for partition, one in held}
+
     metrics.reads("zhinao_watermark_delay_seconds", delays)
     metrics.reads("zhinao_memory_bytes", memory)
+    metrics.reads("zhinao_evicted_total", evicted)
+
+
+def read_checks(metrics: Metrics, accounts: Accounts, canaries: CanaryWatch | None, box: Letterbox) -> None:
+    """What the checks that run beside the work, and the letterbox, know. `canaries`: none where none is sent."""
+    topics = (*DETECTOR_TOPICS, *DESK_TOPICS, URGENT_DETECTIONS)
+
+    def mismatches() -> Values:
+        """Zeros too: a counter that begins with 1 shows nobody an increase."""
+        return {(topic,): accounts.mismatches[topic] for topic in topics}
+
+    if canaries is not None:
+        canaries.on_delay, missing_s = metrics.canary, canaries.missing_s
+        metrics.reads("zhinao_canary_missing_seconds", lambda: {(str(p),): s for p, s in missing_s().items()})
+    metrics.reads("zhinao_accounts_mismatch_total", mismatches)
+    metrics.reads("zhinao_letters_unsent", lambda: {(): sum(box.waiting.values())})
+    metrics.reads("zhinao_letters_unsent_seconds", lambda: {(): box.oldest_s})
 
 
 def spare_the_collector() -> None:

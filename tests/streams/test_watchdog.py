@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -18,6 +23,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from streams.broker import EmbeddedBroker, warm_up
 from streams.producer import Outgoing, Producer
 from streams.standby import _given, others_hold_all
+from streams.topics import all_full_names
 from streams.transport import TP, Sight
 from streams.watchdog import Elapsed, LoopWatch, Membership, Progress, WallWatch
 from tests.conftest import REPOSITORY
@@ -334,3 +340,56 @@ def test_a_process_stopped_for_a_while_goes_on_where_it_was(kafka: KafkaBroker, 
         worker.runs_for(7.0)
         worker.process.send_signal(signal.SIGTERM)
         assert worker.process.wait(LIMIT_S) == 0
+
+
+FROZEN = """
+import asyncio, sys, time
+from streams import logs
+from streams.commands.worker import build_worker
+from streams.settings import Settings
+from streams.worker import run_worker
+
+settings = Settings.read()
+logs.install("text", settings.timezone)
+app, heart = build_worker(settings)
+heart.watched.serve(settings)
+ready = lambda tps: (print("ready", flush=True), asyncio.get_running_loop().call_later(1.0, time.sleep, 20))
+run_worker(app, on_ready=ready, services=(heart,), watchdog=heart.watched.watchdog)
+"""
+
+
+@pytest.mark.slow
+def test_a_frozen_worker_of_the_city_is_told_over_http_before_it_is_ended(tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    with EmbeddedBroker(all_full_names("zhinao")) as broker, log.open("w") as errors:
+        environment = {
+            "ZHINAO_EMBEDDED_BROKER": broker.address,
+            "ZHINAO_STATE_DIR": str(tmp_path / "state"),
+            "ZHINAO_HTTP": "127.0.0.1:0",
+        }
+        with subprocess.Popen(
+            [sys.executable, "-c", FROZEN],
+            cwd=REPOSITORY, env=os.environ | environment, stdout=subprocess.PIPE, stderr=errors, text=True,
+        ) as worker:  # fmt: skip
+            try:
+                assert worker.stdout is not None
+                assert worker.stdout.readline() == "ready\n", log.read_text()
+                (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)", log.read_text())
+                assert until("healthy", lambda: causes(port) == [], 10) is True
+                assert until("stuck", lambda: causes(port) == ["loop_stuck"], 10) is True
+                assert worker.wait(LIMIT_S) == 1
+            finally:
+                worker.kill()
+    assert "its loop has been stuck for" in log.read_text().splitlines()[-1]
+
+
+def causes(port: str) -> list[str]:
+    """Asks a worker over HTTP what is wrong; within a second, stuck or not."""
+    try:
+        answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1)
+    except urllib.error.HTTPError as refused:
+        answer = refused
+    with answer:
+        found = [finding["cause"] for finding in json.load(answer)["causes"]]
+        assert answer.status == (503 if found else 200)
+        return found
