@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator
+from math import inf
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -39,6 +40,14 @@ OLD_S, TELL_EVERY_S = 10.0, 30.0
 MAX_REPLY_SHOWN = 500
 
 
+class Numbers(NamedTuple):
+    """What another thread may look at."""
+
+    waiting: int = 0
+    oldest_s: float = 0.0
+    circuit_open: bool = False
+
+
 class Delivery:
     """Runs until told to stop. `refused` is given a JSON line for each order that was refused for good."""
 
@@ -59,10 +68,11 @@ class Delivery:
         self.courier = Courier(receiver, self.circuit, self._done)
         self.orders, self.offsets = Orders(), Offsets()
         self.fed_back = 0
+        self.numbers = Numbers()
         self._begin: dict[TopicPartition, int] = {}
         self._committed: dict[Any, int] = {}
         self._consumer: Any = None
-        self._committed_s = self._told_s = clock.monotonic_s()
+        self._committed_s, self._told_s = clock.monotonic_s(), -inf
         self._was_open = False
 
     async def run(self, stop: Event, on_ready: Callable[[int], None]) -> None:
@@ -98,7 +108,8 @@ class Delivery:
         else:
             self._consumer.resume(*self._consumer.paused())
         for tp, records in (await self._consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)).items():
-            for record in records:
+            # aiokafka may hand out some before `assigned` knows where to begin: its seek follows, and they come again.
+            for record in records if tp in self._begin else ():
                 self._read(tp, record)
         if self.courier.failed.done():
             self.courier.failed.result()
@@ -108,7 +119,7 @@ class Delivery:
 
     def _read(self, tp: TopicPartition, record: Any) -> None:
         parcel = self.orders.take(record, (tp, record.offset))
-        if record.offset < self._begin.get(tp, 0):
+        if record.offset < self._begin[tp]:
             return
         self.offsets.read(tp, record.offset, done=parcel is None)
         if parcel is not None:
@@ -177,6 +188,7 @@ class Delivery:
         await self.commit()
         for tp in partitions:
             self.offsets.forget(tp)
+            self._begin.pop(tp, None)
             self._committed.pop(tp, None)
 
     async def _finish(self) -> None:
@@ -186,6 +198,7 @@ class Delivery:
     # telling
 
     def _tell(self) -> None:
+        self.numbers = Numbers(self.courier.waiting, self.oldest_s, self.circuit.is_open)
         if self.circuit.is_open != self._was_open:
             self._was_open = self.circuit.is_open
             what = "opens: the receiver is in trouble" if self._was_open else "closes: the receiver takes orders again"
@@ -251,8 +264,8 @@ class Readings(Collector):
             skipped.add_metric([cause], run.orders.counts[cause])
         yield skipped
         for name, text, value in (
-            ("waiting", "未送达的派单 / orders not delivered yet", run.courier.waiting),
-            ("oldest_seconds", "最早未送达的派单已多久 / age of the oldest of them", run.oldest_s),
-            ("circuit_open", "1 为断路 / 1: the circuit is open", run.circuit.is_open),
+            ("waiting", "未送达的派单 / orders not delivered yet", run.numbers.waiting),
+            ("oldest_seconds", "最早未送达的派单已多久 / age of the oldest of them", run.numbers.oldest_s),
+            ("circuit_open", "1 为断路 / 1: the circuit is open", run.numbers.circuit_open),
         ):
             yield GaugeMetricFamily(f"zhinao_deliver_{name}", text, value=float(value))
