@@ -97,7 +97,9 @@ class World:
         self.offsets: dict[str, int] = {}
 
     async def agent(self) -> DetectorAgent:
-        city: Any = SimpleNamespace(detector=lambda partition: self.stage.new(), centre="city", letters=Letters())
+        city: Any = SimpleNamespace(
+            detector=lambda partition: self.stage.new(), centre="city", letters=Letters(), urgent_rules=frozenset()
+        )
         settings: Any = SimpleNamespace(
             topic_prefix="zhinao", partitions=PARTITIONS, clock=self.clock, centre="city", store_every_s=1e9
         )
