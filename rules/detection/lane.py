@@ -79,6 +79,11 @@ class Fates(NamedTuple):
     used: Mask
     doubled: Mask
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fates) and all(map(np.array_equal, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
 
 class LaneOutcome(NamedTuple):
     """What became of the records fed: every one is in exactly one bin. Indexes are into the list that was fed."""
