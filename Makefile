@@ -47,8 +47,9 @@ check-registry: $(RUN_STAMP)
 check-contracts: $(RUN_STAMP)
 	$(BIN)/python -m app contracts check
 
+# Two processes: what needs servers in one of them, in order, and beside it the rest. ARGS=-n0 for one alone.
 test: $(DEV_STAMP) ## the tests (ARGS=…)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 bench: $(RUN_STAMP) ## the quick benchmarks (ARGS=…)
 	$(BIN)/python -m benchmarks --quick $(ARGS)
