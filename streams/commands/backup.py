@@ -15,8 +15,9 @@ from streams.settings import Settings
 def backup(file: Path, broker: str | None) -> None:
     """备份 / All that a city decided and remembers, in one file: state, journal, open incidents, the city's files.
 
-    Beside a running worker or without one. An existing file is never replaced. Personal data is in it as tokens only;
-    keep it private all the same (it is made with mode 0600), and keep ZHINAO_TOKEN_KEY elsewhere: it is not in it.
+    Beside a running worker or without one; what had arrived and was not taken by a worker yet is not in it. An existing
+    file is never replaced. Personal data is in it as tokens only; keep it private all the same (it is made with mode
+    0600), and keep ZHINAO_TOKEN_KEY elsewhere: it is not in it.
     """
     from streams.backup import back_up, place_of
     from streams.commands.group import VERSION
