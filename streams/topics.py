@@ -304,9 +304,7 @@ def _transaction_findings(admin: Any) -> list[Finding]:
     wanted = [keys.get(TRANSACTION_REPLICAS) for group in answer.values() for keys in group.values() if keys]
     if not wanted or wanted[0] is None or int(wanted[0]["value"]) <= len(brokers):
         return []  # it can, or the broker does not say
-    message = (
-        f"{TRANSACTION_REPLICAS}={wanted[0]['value']} with {len(brokers)} of that many brokers: no state can be saved"
-    )
+    message = f"{TRANSACTION_REPLICAS}={wanted[0]['value']}, but brokers are {len(brokers)}: no state can be saved"
     hint = f"start the missing brokers, or set {TRANSACTION_REPLICAS}={len(brokers)} on every broker"
     return [Finding(TRANSACTION_LOG, Fault.TRANSACTIONS, message, hint)]
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "tables": "数据表工具 / Check the tables: types, deadlines, calendars, responsibilities",
     "worker": "检测与处置工作进程 / Run the Detectors and the Desk against Kafka; prints `ready` and its partitions",
     "crews": "模拟处置队伍 / Simulated field units that answer the orders",
+    "deliver": "派单外送 / Deliver the orders to the units' own system",
     "topics": "Kafka 主题 / Create and check the topics",
     "feed": "录音送入 Kafka / Send a recording to Kafka, paced by its own clock",
     "record": "Kafka 存成录音 / Write what arrives on topics to a recording",

@@ -1,7 +1,6 @@
 """A process that saves until it is killed: `python -m tests.streams.saver file FOLDER` or `topic SERVERS TOPIC`.
 
-Save n sets ENTRIES entries to n, and leaves one entry of its own where save n-1 had left one. When it is done it says
-n.
+Save n sets ENTRIES entries to n, and leaves one entry of its own where save n-1 had left one; then it says n.
 """
 
 import asyncio

@@ -378,6 +378,16 @@ def test_a_backup_that_failed_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_of_two_that_write_the_same_file_one_fails(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with ArchiveWriter(path) as writer:
+        path.write_bytes(b"another was quicker")
+        with pytest.raises(ArchiveError, match="exists by now"):
+            writer.finish({})
+    assert path.read_bytes() == b"another was quicker"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
     evil = tmp_path / "evil"
     evil.write_text("x")

@@ -486,7 +486,7 @@ def test_a_cluster_without_transactions_is_named(
     kafka.create_topics("state", config=EAGER)
     (finding,) = (one for one in topics.check(kafka.bootstrap, "zhinao", 4) if one.fault is topics.Fault.TRANSACTIONS)
     assert finding.severity == "error"
-    assert "replication.factor=3 with 1 of" in finding.message
+    assert "replication.factor=3, but brokers are 1" in finding.message
     with pytest.raises(StoreError, match=r"replication\.factor"):
         asyncio.run(reopened(Place("topic", kafka.bootstrap, "state"), "desk/0"))
 
