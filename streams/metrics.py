@@ -87,6 +87,8 @@ CATALOGUE: dict[str, Spec] = {
         Spec("zhinao_store_age_seconds", "read gauge", ("table",),
              "状态距上次完整保存", "since the last complete save of what changed"),
         Spec("zhinao_memory_bytes", "read gauge", ("table",), "状态占用内存", "memory that live state takes"),
+        Spec("zhinao_memory_entries", "read gauge", ("table",),
+             "状态条目：轨迹段、未结事件", "live entries of state: runs, open incidents"),
         Spec("zhinao_evicted_total", "read counter", ("table",),
              "因过多而清出的状态", "state let go because there was too much"),
         Spec("zhinao_loop_stall_seconds", "histogram", (), "事件循环迟滞", "lateness of the loop's beats", STALL_S),

@@ -137,7 +137,7 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     canaries = CanaryWatch(clock, settings.partitions)
     desk = DeskAgent(city, settings, flow, publisher, store, clock, metrics, open_journal, accounts, canaries)
     watched = watch(settings, flow, metrics)
-    read_state(metrics, detectors, clock)
+    read_state(metrics, detectors, desk, clock)
     read_checks(metrics, accounts, canaries if canary is not None else None, box)
     heart = Heart(producer, (detectors, desk), flow, watched, accounts, canary)
 
@@ -165,8 +165,8 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     return app, heart
 
 
-def read_state(metrics: Metrics, detectors: DetectorAgent, clock: Clock) -> None:
-    """What can be asked of the Detectors whenever somebody scrapes."""
+def read_state(metrics: Metrics, detectors: DetectorAgent, desk: DeskAgent, clock: Clock) -> None:
+    """What can be asked of the Detectors and the Desk whenever somebody scrapes."""
 
     def delays() -> Values:
         now_us = clock.now_us()
@@ -181,12 +181,20 @@ def read_state(metrics: Metrics, detectors: DetectorAgent, clock: Clock) -> None
         held = list(detectors.held.items())
         return {(f"detector/{partition}",): one.detector.memory().nbytes for partition, one in held}
 
+    def entries() -> Values:
+        held = [
+            (f"detector/{partition}", one.detector.memory().runs) for partition, one in list(detectors.held.items())
+        ]
+        opened = [] if (is_open := desk.opened) is None else [(f"desk/{CENTRE_PARTITION}", is_open.desk.open_incidents)]
+        return {(table,): number for table, number in (*held, *opened)}
+
     def evicted() -> Values:
         held = list(detectors.held.items())
         return {(f"detector/{partition}",): one.detector.memory().evicted for partition, one in held}
 
     metrics.reads("zhinao_watermark_delay_seconds", delays)
     metrics.reads("zhinao_memory_bytes", memory)
+    metrics.reads("zhinao_memory_entries", entries)
     metrics.reads("zhinao_evicted_total", evicted)
 
 
