@@ -69,6 +69,22 @@ class Late(NamedTuple):
     late_by_us: int
 
 
+class Fates(NamedTuple):
+    """Of the data records, that is without clock records: offset and arrival, where each stands in the list that was
+    fed, and which were used or doubled."""
+
+    offsets: I64
+    arrival_us: I64
+    place: Sequence[int]
+    used: Mask
+    doubled: Mask
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fates) and all(map(np.array_equal, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class LaneOutcome(NamedTuple):
     """What became of the records fed: every one is in exactly one bin. Indexes are into the list that was fed."""
 
@@ -80,6 +96,7 @@ class LaneOutcome(NamedTuple):
     duplicate: int
     late_rows: int
     unknown_fields: int
+    fates: Fates
 
 
 class LaneState(msgspec.Struct, array_like=True):
@@ -266,7 +283,10 @@ class Lane:
         dead = [f._replace(record=fed.place[f.record]) for f in sorted(arrived.failures, key=lambda f: f.record)]
         count, doubles = int(np.count_nonzero(used)), int(np.count_nonzero(doubled))
         filtered = len(fed.values) - len(dead) - doubles - len(too_late) - count
-        return LaneOutcome(self._told(), dead, too_late, count, filtered, doubles, late_rows, arrived.unknown_fields)
+        fates = Fates(fed.offsets, fed.arrival_us, fed.place, used, doubled)
+        return LaneOutcome(
+            self._told(), dead, too_late, count, filtered, doubles, late_rows, arrived.unknown_fields, fates
+        )
 
     def _too_late(self, fed: Incoming, arrived: Arrived, before: I64, otherwise: Mask) -> list[Late]:
         behind_us = before + self.lateness_us - arrived.time_us
@@ -594,18 +614,22 @@ class Lane:
     # stop and go on
 
     def snapshot(self) -> LaneState:
-        return self.freeze().state(self.seen.snapshot())
+        """The same for lanes that remember the same: without what a condition is to the compiled loops."""
+        conditions = CONDITIONS.decode(self._open_ones())
+        for condition in (c for held in conditions.values() for c in held):
+            condition.run = NONE
+        frozen = self.freeze()._replace(conditions=msgspec.msgpack.encode(conditions))
+        return frozen.state(self.seen.snapshot())
+
+    def _open_ones(self) -> bytes:
+        if self.quiet is not None:
+            self.quiet.catch_up_all()
+        return msgspec.msgpack.encode({rule_key(w.rule): list(w.open.values()) for w in self.watches if w.open})
 
     def freeze(self) -> Frozen:
         """All but the prints, as it is now, at the cost of copying arrays."""
-        if self.quiet is not None:
-            self.quiet.catch_up_all()
+        open_ones = self._open_ones()
         runs, met = (np.empty(0, dtype=RUN), NOTHING_MET) if self.quiet is None else self.quiet.pending()
-        open_ones = {
-            rule_key(w.rule): [msgspec.structs.replace(c, run=NONE) for c in w.open.values()]
-            for w in self.watches
-            if w.open
-        }
         return Frozen(
             self.watermark_us,
             [rule_key(rule) for rule in self.rules],
@@ -618,7 +642,7 @@ class Lane:
             runs,
             met,
             None if self.tracks is None else self.tracks.freeze(),
-            msgspec.msgpack.encode(open_ones),
+            open_ones,
         )
 
     def restore(self, saved: LaneState) -> None:

@@ -269,8 +269,8 @@ class Fusion:
                 if dossier.zone == heard.zone:
                     yield 0.0, dossier
         if heard.lon is not None and heard.lat is not None:
-            for dossier in ledger.open_near(f"type:{heard.type}", heard.lon, heard.lat, type_radius_m):
-                if dossier.rule is None and dossier.lon is not None and dossier.lat is not None:
+            for dossier in ledger.open_near(f"told:{heard.type}", heard.lon, heard.lat, type_radius_m):
+                if dossier.lon is not None and dossier.lat is not None:
                     metres = distance_m(heard.lon, heard.lat, dossier.lon, dossier.lat)
                     if metres <= type_radius_m + (dossier.error_m or 0.0):
                         yield metres, dossier

@@ -40,6 +40,8 @@ COMMANDS = {
     "record": "Kafka 存成录音 / Write what arrives on topics to a recording",
     "tail": "跟踪主题 / Follow a topic, one line a record",
     "dead-letters": "死信工具 / Dead letters: list them, show one, send the records again",
+    "backup": "备份 / All that a city decided and remembers, in one file",
+    "restore": "恢复备份 / A backup put back where nothing is",
     "board": "城市看板 / The live board of the city: show it, or keep it in Redis",
     "settings": "全部设置 / Every setting, its value and where it comes from",
 }
