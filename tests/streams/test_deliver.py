@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from streams.sinks.deliver import (
 )
 from streams.sinks.delivery import refusal
 from streams.sinks.http_receiver import HttpReceiver, ReceiverError, _retry_after_s, checked, pin, signature
+from tests.conftest import REPOSITORY
 from tests.poison.world import INCIDENT, OPENING_S, ORDER, at_ms, city, good
 from tests.streams.sinks.cards import encoded, order
 from tests.streams.sinks.units_system import KEY, UnitsSystem, first, say_nonsense, stall
@@ -489,6 +491,18 @@ def test_a_signature_is_of_this_order_key_and_second() -> None:
     others = [(b"another secret of some length", 100, "o-1", b"{}"), (KEY, 101, "o-1", b"{}"),
               (KEY, 100, "o-2", b"{}"), (KEY, 100, "o-1", b"{ }")]  # fmt: skip
     assert len({made.partition("v1=")[2], *(signature(*other).partition("v1=")[2] for other in others)}) == 5
+
+
+def test_what_the_docs_tell_receivers_to_compute_is_what_we_compute() -> None:
+    page = (REPOSITORY / "docs" / "deliver.md").read_text(encoding="utf-8")
+    told: dict[str, Any] = {}
+    for script in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(script, told)
+    now_s = int(time.time())
+    assert told["genuine"](KEY, signature(KEY, now_s, "o-1", b"{}"), "o-1", b"{}")
+    assert not told["genuine"](KEY, signature(KEY, now_s, "o-1", b"{}"), "o-2", b"{}")
+    assert not told["genuine"](KEY, signature(KEY, now_s - 900, "o-1", b"{}"), "o-1", b"{}")
+    assert told["feedback_id"]("o-1", "accepted") == feedback_id("o-1", "accepted")
 
 
 def test_a_redirect_is_not_followed() -> None:
