@@ -80,9 +80,9 @@ class Fates(NamedTuple):
     doubled: Mask
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fates) and all(map(np.array_equal, self, other))
-
-    __hash__ = None  # type: ignore[assignment]
+        return isinstance(other, Fates) and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in self._fields
+        )
 
 
 class LaneOutcome(NamedTuple):

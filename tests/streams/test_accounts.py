@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +14,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.streams import DETECTOR_TOPICS
 from models.times import MINUTE_US
 from rules.detection.detector import LaneOutcome
 from streams.accounts import BINS, ENTERED, SLOTS, Accounts, lane_bins, mixed
 from streams.agents import detectors
+from streams.broker import EmbeddedBroker
+from streams.topics import all_full_names
 from streams.transport import TP, Chunk, Record, Records
+from tests.e2e.city import RECORDING, running
 from tests.rules.detection.stage import at_ms, frame
+from tests.streams.counting import counting
 from tests.streams.test_agents import World, seen, tick
 
 HERE = TP("zhinao.camera.tracks.v1", 2)
@@ -322,3 +328,41 @@ def test_a_record_the_lane_calls_both_used_and_doubled_is_found(monkeypatch: pyt
 
     monkeypatch.setattr(detectors, "lane_bins", muddled)
     asyncio.run(play())
+
+
+# ------------------------------------------------------------------------------------------------ in a real worker
+
+
+def city(broker: EmbeddedBroker, folder: Path) -> dict[str, str]:
+    return {
+        "ZHINAO_EMBEDDED_BROKER": broker.address,
+        "ZHINAO_CLOCK": "stream",
+        "ZHINAO_STATE_DIR": str(folder / "state"),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", [{}, {"lose": 20}], ids=["healthy", "one record lost"])
+def test_a_worker_with_the_shipped_city_has_a_mismatch_only_where_a_record_was_lost(
+    tmp_path: Path, loss: dict[str, int]
+) -> None:
+    with EmbeddedBroker(all_full_names("zhinao")) as broker:
+        environment = city(broker, tmp_path)
+        with (
+            counting(environment, tmp_path, minute_s=3, **loss) as worker,
+            running(environment, tmp_path) as run,
+        ):
+            run.start("crews", name="crews")
+            run.start("feed", str(RECORDING), "--speed", "60", "--drain", "1m", name="feed")
+            if loss:
+                worker.until("the loss is found", lambda said: bool(said["mismatches"]), limit_s=120)
+                assert worker.newest["mismatches"].keys() <= set(DETECTOR_TOPICS)
+            else:
+                worker.until("incidents are handled", lambda s: s["records"].get("dispatch.feedback used", 0) > 10)
+            run.stop()
+            entered = worker.newest["records"]["camera.tracks entered"]
+            found = worker.after(8)
+            assert sum(found["mismatches"].values()) == len(loss)
+            assert entered > 1000
+            assert worker.stop() == 0
+    assert worker.log().count("records do not add up") == len(loss)
