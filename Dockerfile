@@ -25,6 +25,7 @@ COPY models ./models
 COPY geo ./geo
 COPY rules ./rules
 COPY streams ./streams
+COPY docs/contracts/catalogue.yaml ./docs/contracts/
 USER 10001
 # The loops of the core as machine code, for the processor of this machine; on another they are made at the first start.
 RUN python -c 'from rules.detection.detector import prepare; prepare()'

@@ -7,7 +7,7 @@ A tuple for each record costs more than all the rest of the transport; most read
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from itertools import chain, islice
@@ -94,6 +94,10 @@ class Records(Sequence[Record]):
         away = set(numbers)
         kept = [number for number in range(len(self)) if number not in away]
         return Records(*([column[number] for number in kept] for column in self.columns))  # type: ignore[arg-type]
+
+    def only(self, numbers: Collection[int]) -> Records:
+        """Those whose number is among these."""
+        return self.without(set(range(len(self))).difference(numbers))
 
     def __len__(self) -> int:
         return len(self.offsets)

@@ -213,6 +213,15 @@ class Settings(BaseSettings):
         default="text",
         alias="ZHINAO_LOG_FORMAT",
     )
+    canary_s: float = _both(
+        "每隔多少秒往每个分区发一条自检读数，量出全程延迟；0 为不发；stream 时钟下从不发",
+        "seconds between synthetic readings through each partition, which measure the whole delay; 0: none, "
+        "as always under the stream clock",
+        default=60.0,
+        alias="ZHINAO_CANARY_S",
+        ge=0,
+        le=3600,
+    )
     fetch_wait_ms: int = _both(
         "代理没有数据时最多等多少毫秒；越小越快，空转越多",
         "how long the broker may wait when it has nothing, in ms; smaller is quicker and busier",

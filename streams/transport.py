@@ -157,6 +157,7 @@ class Flow:
       may cancel it and call it again: it must stand that. A stored offset is taken as stored: it is committed.
     - `on_revoked(tps)` after the last chunk was finished and before the partitions are gone, on rebalance and on a
       clean stop: store, call `stored`; the commit follows.
+    - `on_taken(tp, records)` for all that was fetched and goes on to the agents, once, before they have it.
     - `on_flowing(tps)` when records start to flow after an assignment: the moment a worker is ready.
     """
 
@@ -172,6 +173,7 @@ class Flow:
         self.max_chunk_records = max_chunk_records
         self.on_assigned: AssignedHook | None = None
         self.on_revoked: RevokedHook | None = None
+        self.on_taken: Callable[[TP, Records], None] | None = None
         self.on_flowing: Callable[[frozenset[TP]], None] | None = None
         self.assigned: frozenset[TP] = frozenset()
         #: Records that were gone (retention) between the stored offset and the earliest one left, since the start.
@@ -672,6 +674,8 @@ class ChunkConsumer(driver.Consumer):
         if not records:
             return None
         chunk = Chunk(tp, records)
+        if flow.on_taken is not None:
+            flow.on_taken(tp, records)
         flow._delivered[tp] = chunk.next_offset
         flow._in_flight[tp].append(chunk.first_offset)
         return chunk

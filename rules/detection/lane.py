@@ -69,6 +69,17 @@ class Late(NamedTuple):
     late_by_us: int
 
 
+class Fates(NamedTuple):
+    """Of the data records, that is without clock records: offset and arrival, where each stands in the list that was
+    fed, and which were used or doubled."""
+
+    offsets: I64
+    arrival_us: I64
+    place: Sequence[int]
+    used: Mask
+    doubled: Mask
+
+
 class LaneOutcome(NamedTuple):
     """What became of the records fed: every one is in exactly one bin. Indexes are into the list that was fed."""
 
@@ -80,6 +91,7 @@ class LaneOutcome(NamedTuple):
     duplicate: int
     late_rows: int
     unknown_fields: int
+    fates: Fates
 
 
 class LaneState(msgspec.Struct, array_like=True):
@@ -266,7 +278,10 @@ class Lane:
         dead = [f._replace(record=fed.place[f.record]) for f in sorted(arrived.failures, key=lambda f: f.record)]
         count, doubles = int(np.count_nonzero(used)), int(np.count_nonzero(doubled))
         filtered = len(fed.values) - len(dead) - doubles - len(too_late) - count
-        return LaneOutcome(self._told(), dead, too_late, count, filtered, doubles, late_rows, arrived.unknown_fields)
+        fates = Fates(fed.offsets, fed.arrival_us, fed.place, used, doubled)
+        return LaneOutcome(
+            self._told(), dead, too_late, count, filtered, doubles, late_rows, arrived.unknown_fields, fates
+        )
 
     def _too_late(self, fed: Incoming, arrived: Arrived, before: I64, otherwise: Mask) -> list[Late]:
         behind_us = before + self.lateness_us - arrived.time_us

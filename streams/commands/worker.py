@@ -13,11 +13,14 @@ import faust
 
 from models.streams import DESK_TOPICS, DETECTOR_TOPICS, URGENT_DETECTIONS
 from streams import logs
+from streams.accounts import Accounts
 from streams.agents.desk import PUMP_S, DeskAgent, OpenJournal
 from streams.agents.detectors import DetectorAgent
+from streams.canary import CanarySender, CanaryWatch, wanted, with_canaries
 from streams.city import build_city
 from streams.clock import Clock, WallClock
 from streams.journal import FileJournal, Journal, TopicJournal
+from streams.letterbox import KafkaPost, Letterbox
 from streams.metrics import Metrics, Values
 from streams.producer import Producer
 from streams.publisher import Publisher
@@ -26,7 +29,7 @@ from streams.settings import Settings, client_options, faust_credentials
 from streams.store import FileStore, Store
 from streams.topic_store import TopicStore
 from streams.topics import full_name
-from streams.transport import TP, Flow, ShellApp, bind_agent, create_app, die
+from streams.transport import TP, Flow, Records, ShellApp, bind_agent, create_app, die
 from streams.watched import Watched, watch
 from streams.worker import run_worker
 
@@ -38,12 +41,20 @@ GC_THRESHOLDS = (100_000, 50, 100)
 
 
 class Heart(faust.Service):
-    """Connects the producer before anything flows, and tells the agents the time. `watched`: who watches all this."""
+    """Connects the producer before anything flows, and tells the agents the time. `watched`: who watches all this.
+    `canary`: sends some every so many seconds."""
 
     def __init__(
-        self, producer: Producer, agents: tuple[DetectorAgent, DeskAgent], flow: Flow, watched: Watched
+        self,
+        producer: Producer,
+        agents: tuple[DetectorAgent, DeskAgent],
+        flow: Flow,
+        watched: Watched,
+        accounts: Accounts,
+        canary: tuple[CanarySender, float] | None = None,
     ) -> None:
         self.producer, self.agents, self.flow, self.watched = producer, agents, flow, watched
+        self.accounts, self.canary = accounts, canary
         super().__init__()
 
     async def on_start(self) -> None:
@@ -64,6 +75,7 @@ class Heart(faust.Service):
                 await self.agents[0].tick()
                 if beats % DESK_EVERY == 0:
                     await self.agents[1].tick()
+                    self.accounts.check(self.agents[1].clock.now_us())
             except Exception as why:  # noqa: BLE001 (state no longer follows the clock: only a restart mends that)
                 die(why)
 
@@ -75,6 +87,14 @@ class Heart(faust.Service):
                 await self.agents[1].pump()
             except Exception as why:  # noqa: BLE001 (a step half done must be repeated from the journal)
                 die(why)
+
+    @faust.Service.task
+    async def _send_canaries(self) -> None:
+        while self.canary is not None and not self.should_stop:
+            sender, every_s = self.canary
+            await self.sleep(every_s)
+            if self.flow.flowing and not self.should_stop:
+                await sender.send(self.agents[0].held)
 
 
 def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
@@ -97,16 +117,35 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     )
     options = client_options(settings)
     producer = Producer(settings.servers, options=options)
-    publisher = Publisher(producer, settings.topic_prefix, clock, city.zone)
+    metrics = Metrics.of(city, settings.topic_prefix)
+    box = Letterbox(
+        KafkaPost(settings.servers, options=options),
+        clock,
+        on_wait=lambda tp: flow.pause([tp]),
+        on_clear=lambda tp: flow.resume([tp]),
+    )
+    publisher = Publisher(producer, box, settings.topic_prefix, clock, city.zone, metrics)
     store, open_journal = stores(settings, producer)
-    detectors = DetectorAgent(city, settings, flow, publisher, store, clock)
-    desk = DeskAgent(city, settings, flow, publisher, store, clock, open_journal)
-    watched = watch(settings, flow, Metrics.of(city, settings.topic_prefix))
+    accounts = Accounts(
+        {full_name(t, settings.topic_prefix): t for t in (*DETECTOR_TOPICS, *DESK_TOPICS, URGENT_DETECTIONS)}
+    )
+    watched_city, canary = city, None
+    if wanted(settings):
+        watched_city = with_canaries(city, settings.partitions)
+        canary = CanarySender(publisher, clock, settings.partitions), settings.canary_s
+    detectors = DetectorAgent(watched_city, settings, flow, publisher, store, clock, metrics, accounts)
+    canaries = CanaryWatch(clock, settings.partitions)
+    desk = DeskAgent(city, settings, flow, publisher, store, clock, metrics, open_journal, accounts, canaries)
+    watched = watch(settings, flow, metrics)
     read_state(watched.metrics, detectors, clock)
-    heart = Heart(producer, (detectors, desk), flow, watched)
+    heart = Heart(producer, (detectors, desk), flow, watched, accounts, canary)
+
+    def taken(tp: TP, records: Records) -> None:
+        accounts.entered(tp, records.offsets, records.timestamps)
 
     async def assigned(tps: frozenset[TP]) -> Mapping[TP, int]:
         await heart.maybe_start()
+        accounts.forget(accounts.sources)
         # At once: where a worker died while it saved, its tables of one partition wait for each other to be opened.
         starts = await asyncio.gather(detectors.assigned(tps), desk.assigned(tps))
         return {**starts[0], **starts[1]}
@@ -114,8 +153,9 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     async def revoked(tps: frozenset[TP]) -> None:
         await detectors.revoked(tps)
         await desk.revoked(tps)
+        accounts.forget(accounts.sources)
 
-    flow.on_assigned, flow.on_revoked = assigned, revoked
+    flow.on_assigned, flow.on_revoked, flow.on_taken = assigned, revoked, taken
     for name, topics, take in (("detectors", detector_topics, detectors.take), ("desk", desk_topics, desk.take)):
         # What life depends on has a queue of its own: it waits for one chunk of the others, not for all of them.
         bind_agent(app, name, [topic for topic in topics if topic not in urgent], take)

@@ -5,6 +5,7 @@ n.
 """
 
 import asyncio
+import random
 import sys
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from streams.topic_store import TopicStore
 
 NAME = "desk/0"
 ENTRIES = 40
-# Some megabytes a save, so that it takes a while and is several batches. They compress to nothing but are different.
-FILLING = 50_000
+# A save of 1.2 MB that does not compress: two batches on a topic.
+FILLING = 30_000
+PAUSE_S = 0.02
 
 
 def store_of(kind: str, *where: str) -> Store:
@@ -24,8 +26,8 @@ def store_of(kind: str, *where: str) -> Store:
 
 def changes_of(number: int) -> dict[str, bytes | None]:
     """What save `number` is."""
-    filling = bytes((number * 7 + at * 13) % 251 for at in range(251)) * (FILLING // 251)
-    entries: dict[str, bytes | None] = {f"entry-{at}": b"%d %d " % (number, at) + filling for at in range(ENTRIES)}
+    chance = random.Random(number)
+    entries: dict[str, bytes | None] = {f"entry-{at}": chance.randbytes(FILLING) for at in range(ENTRIES)}
     return entries | {f"only-{number}": b"here", f"only-{number - 1}": None}
 
 
@@ -45,6 +47,7 @@ async def save_on(store: Store) -> None:
         number += 1
         await table.save(changes_of(number))
         print(number, flush=True)
+        await asyncio.sleep(PAUSE_S)
 
 
 if __name__ == "__main__":
