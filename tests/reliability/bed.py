@@ -17,7 +17,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,13 +25,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, MemberToRemove
 
 from models.streams import URGENT_DETECTIONS
 from streams.failpoints import VARIABLE
-from streams.feeding import TICKED_TOPICS, Feeder
+from streams.feeding import TICKED_TOPICS
 from streams.publishing import CENTRE_PARTITION
+from streams.recording import RecordingWriter
 from streams.settings import ROOT
 from streams.topics import create, full_name
 from tests.processes import tail
@@ -193,16 +192,17 @@ class Bed:
     # the load
 
     @contextmanager
-    def feeding(self, load: Load, speed: float = 0.0, drain_s: float = DRAIN_S) -> Iterator[Feeding]:
+    def feeding(self, load: Load, speed: float, drain_s: float = DRAIN_S) -> Iterator[Feeding]:
         """Feed it beside the block; when the block ends all of it is on the topics."""
-        feeding = Feeding(self, load, speed, drain_s)
-        feeding.start()
+        feeding = Feeding(load, self.folder, self.environment, speed, drain_s)
         try:
             yield feeding
-            feeding.join()
+            while not feeding.ended():
+                self.wait(0.1)
         finally:
-            feeding.give_up()
-        assert feeding.error is None, feeding.error
+            feeding.process.kill()
+            feeding.process.wait()
+        assert feeding.code == 0, tail(feeding.log, 30)
 
     # what is left
 
@@ -276,34 +276,23 @@ class Bed:
             reader.close()
 
 
-class Feeding(threading.Thread):
-    """The load on its way."""
+class Feeding:
+    """The load on its way, by `zhinao feed`."""
 
-    def __init__(self, bed: Bed, load: Load, speed: float, drain_s: float) -> None:
-        super().__init__(daemon=True)
-        self.bed, self.load, self.speed, self.drain_s = bed, load, speed, drain_s
-        self.error: BaseException | None = None
-        self.ended = threading.Event()
-        self._stop_now = threading.Event()
-        self._producer: Any = None
+    def __init__(self, load: Load, folder: Path, environment: Mapping[str, str], speed: float, drain_s: float) -> None:
+        recording, self.log = folder / f"{load.run}.jsonl", folder / "feed.log"
+        with RecordingWriter(recording) as writer:
+            for line in load.lines():
+                writer.write(line)
+        options = ["--speed", str(speed), "--drain", f"{drain_s:g}s"]
+        with self.log.open("ab") as output:
+            command = [sys.executable, "-m", "app", "feed", str(recording), *options]
+            self.process = subprocess.Popen(command, cwd=ROOT, env=dict(environment), stdout=output, stderr=output)
+        self.code: int | None = None
 
-    def run(self) -> None:
-        try:
-            self._producer = producer = KafkaProducer(
-                bootstrap_servers=self.bed.bootstrap, acks="all", enable_idempotence=True, linger_ms=5
-            )
-            counts = {full_name(name, self.bed.prefix): PARTITIONS for name in TICKED_TOPICS}
-            feeder = Feeder(producer, counts, self.bed.prefix, speed=self.speed, wait=self._stop_now.wait)
-            feeder.run(self.load.lines(), drain_s=self.drain_s)
-            producer.close()
-        except BaseException as error:  # noqa: BLE001 (told where the block ends)
-            self.error = error
-        finally:
-            self.ended.set()
-
-    def give_up(self) -> None:
-        self._stop_now.set()
-        self.join(60)
+    def ended(self) -> bool:
+        self.code = self.process.poll()
+        return self.code is not None
 
 
 def _everything(reader: Any, names: Mapping[str, str], tps: list[TopicPartition]) -> Iterator[Kept]:
