@@ -36,6 +36,9 @@ from streams.worker import run_worker
 LANE_TICK_S = 0.25
 """How long a decision on a lane that has fallen silent may wait for the clock. The Desk's own tick is a second."""
 DESK_EVERY = 4
+PLAIN_CHUNK_RECORDS = 256
+"""Without compiled loops a chunk is decided some ten times slower: on a busy machine a full one would hold the loop for
+so long that the watchdog takes it for stuck."""
 GC_THRESHOLDS = (100_000, 50, 100)
 """Some twenty batches of a thousand between two looks at the youngest objects."""
 
@@ -107,7 +110,8 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     detector_topics = [full_name(t, settings.topic_prefix) for t in DETECTOR_TOPICS]
     desk_topics = [full_name(t, settings.topic_prefix) for t in (*DESK_TOPICS, URGENT_DETECTIONS)]
     urgent = {full_name(t, settings.topic_prefix) for t in (*city.urgent_topics, URGENT_DETECTIONS)}
-    flow = Flow([detector_topics, desk_topics], fetch_wait_ms=settings.fetch_wait_ms)
+    chunk = MAX_CHUNK_RECORDS if city.compiled else PLAIN_CHUNK_RECORDS
+    flow = Flow([detector_topics, desk_topics], fetch_wait_ms=settings.fetch_wait_ms, max_chunk_records=chunk)
     app = create_app(
         settings.group,
         settings.servers,
