@@ -29,7 +29,7 @@ from streams.settings import Settings, client_options, faust_credentials
 from streams.store import FileStore, Store
 from streams.topic_store import TopicStore
 from streams.topics import full_name
-from streams.transport import TP, Flow, Records, ShellApp, bind_agent, create_app, die
+from streams.transport import MAX_CHUNK_RECORDS, TP, Flow, Records, ShellApp, bind_agent, create_app, die
 from streams.watched import Watched, watch
 from streams.worker import run_worker
 
