@@ -53,15 +53,16 @@ class Fusion:
 
     def first_heard(self, rule: Rule, heard: Detection, at_us: int) -> Bin:
         ledger = self.ledger
+        over = f"d:{heard.detection_id}" in ledger.seen_ids
         if heard.kind == "cleared":
-            if heard.detection_id in ledger.gone:
+            if over or heard.detection_id in ledger.gone:
                 return "duplicate"
             ledger.gone.keep(heard.detection_id, Gone(ledger.now_us, heard))
             return "used"
         if heard.kind not in ("raised", "stage"):
             ledger.counts["unmatched"] += 1
             return "filtered"
-        if f"d:{heard.detection_id}" in ledger.seen_ids:
+        if over:
             return "duplicate"
         if self.keeps_quiet(rule, heard):
             return "filtered" if never_clears(rule) else "used"

@@ -262,6 +262,19 @@ def test_what_is_told_again_is_not_written_again():
     assert table.save(told.desk) == {}
 
 
+def test_the_end_of_a_detection_that_waited_is_a_duplicate_the_second_time():
+    """It was kept for an hour as the end of one not yet seen."""
+    told, table = Told(desk(*RULES)), Table()
+    told.tell(detection(120, "raised", of=VENDOR), detection(121, "cleared", of=VENDOR))
+    told.until(800)
+    told.tell(detection(900, "raised", of=VENDOR, opened=900), detection(901, "cleared", of=VENDOR, opened=900))
+    assert told.counts["quieted"] == 1
+    check(table, told)
+    told.tell(detection(901, "cleared", of=VENDOR, opened=900))
+    assert told.counts["duplicate"] == 1
+    assert table.save(told.desk) == {}
+
+
 def test_what_came_and_went_between_two_saves_is_not_written():
     told, table = Told(desk(*RULES)), Table()
     told.tell(position(10, "u-near"))
