@@ -52,10 +52,6 @@ class Publisher:
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.gather(*waiting), LETTERS_LIMIT_S)
 
-    async def flushed(self, tp: TP) -> None:
-        """Returns when none of this partition waits."""
-        await self.box.flushed(tp)
-
     def waiting(self, tp: TP) -> bool:
         """Whether letters of this partition wait."""
         return self.box.waits(tp)

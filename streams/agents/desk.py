@@ -106,6 +106,7 @@ class DeskAgent:
         self.repeating = False
         self.saving = self._saving()
         self.counts: dict[str, int] = defaultdict(int)
+        self.strays: dict[TP, int] = {}
 
     def _saving(self) -> Saving:
         return Saving(self._snapshot, self._settled, self.lock, self.clock, self.settings.store_every_s)
@@ -203,6 +204,7 @@ class DeskAgent:
 
     async def tick(self) -> None:
         """Once a second: the wall clock is a step of its own; state is stored when it is due."""
+        self._let_strays_go()
         if self.opened is None:
             return
         if self.settings.clock == "wall":
@@ -292,8 +294,15 @@ class DeskAgent:
         self._apart(chunk, "dead", [chunk.records[stray.record] for stray in strays])
         self._apart(chunk, "clock", [r for r in chunk.records if tick_us(r) is not None])
         self.accounts.finished(chunk.tp, chunk.next_offset)
-        await self.publisher.flushed(chunk.tp)
-        self.flow.stored(chunk.tp, chunk.next_offset)
+        self.strays[chunk.tp] = chunk.next_offset
+        self._let_strays_go()
+
+    def _let_strays_go(self) -> None:
+        """Offsets of partitions that are not ours to read follow when their letters are gone."""
+        for tp in [tp for tp in self.strays if not self.publisher.waiting(tp)]:
+            offset = self.strays.pop(tp)
+            if tp in self.flow.assigned:
+                self.flow.stored(tp, offset)
 
     def _apart(self, chunk: Chunk, bin_name: str, records: Sequence[Record]) -> None:
         """These of the chunk have come to their end, and not by a step."""

