@@ -25,8 +25,12 @@ COPY models ./models
 COPY geo ./geo
 COPY rules ./rules
 COPY streams ./streams
+COPY docs/contracts/catalogue.yaml ./docs/contracts/
 USER 10001
 # The loops of the core as machine code, for the processor of this machine; on another they are made at the first start.
 RUN python -c 'from rules.detection.detector import prepare; prepare()'
+# Asks where ZHINAO_HTTP says; without it there is nobody to ask, and the container counts as healthy.
+HEALTHCHECK --interval=15s --timeout=10s --retries=4 --start-period=90s \
+    CMD ["python", "-m", "streams.probe"]
 ENTRYPOINT ["python", "-m", "app"]
 CMD ["worker"]

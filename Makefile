@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench gate fuzz lock clean check-style check-format check-types check-imports check-rules \
+.PHONY: help setup demo check test chaos bench gate fuzz lock clean check-style check-format check-types check-imports check-rules \
         check-zones check-registry check-contracts
 
 # What is installed is named by the content of the locks: a fresh clone, another branch or a new lock installs again, a
@@ -47,8 +47,12 @@ check-registry: $(RUN_STAMP)
 check-contracts: $(RUN_STAMP)
 	$(BIN)/python -m app contracts check
 
+# Two processes: what needs servers in one of them, in order, and beside it the rest. ARGS=-n0 for one alone.
 test: $(DEV_STAMP) ## the tests (ARGS=…)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+chaos: $(DEV_STAMP) ## faults under load on a real Kafka, some 45 minutes (ARGS="--seed 7 --only F04")
+	$(BIN)/python -m tests.reliability.chaos $(ARGS)
 
 bench: $(RUN_STAMP) ## the quick benchmarks (ARGS=…)
 	$(BIN)/python -m benchmarks --quick $(ARGS)

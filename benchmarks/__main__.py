@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import bench_detector, bench_latency, bench_sweeps, bench_worker
+from benchmarks import bench_desk, bench_detector, bench_latency, bench_sweeps, bench_worker
 from tests.kafka.broker import KafkaBroker, KafkaUnavailable
 
 PACKAGES = ("faust-streaming", "aiokafka", "msgspec", "numba", "numpy", "orjson", "shapely")
@@ -89,6 +89,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
     found = Found()
     found.take({"versions": {name: version(name) for name in PACKAGES}})
     found.take(bench_detector.measure(quick=quick))
+    found.take(bench_desk.measure(quick=quick))
     try:
         worker = bench_worker.measure(quick=quick)
         found.take(worker)

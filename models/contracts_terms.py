@@ -195,7 +195,7 @@ def said(words: Words) -> dict[tuple[str, str], Schema]:
         **of("LateRecord", {"type": "object"}, "value"),
         **of("DeadLetter", NOT_BELOW_0, "partition", "offset"),
         **of("DeadLetter", {"enum": sorted(reason.value for reason in DeadReason)}, "reason"),
-        **of("DeadLetter", {"contentEncoding": "base64"}, "body_b64"),
+        **of("DeadLetter", {"contentEncoding": "base64"}, "body_b64", "key_b64"),
     }
 
 

@@ -20,13 +20,17 @@ from models.observations import DecodeFailure
 
 NONCE_BYTES = 12
 MAX_BODY_BYTES = 2 << 20  # in base64 2.7 MiB, within the topic's 4 MiB; a longer body is cut
+MAX_KEY_BYTES = 4096  # what a step of the Desk keeps of a key, too; as long a one may be cut
 MAX_HEADER_CHARACTERS = 1024  # of one header's value
 MAX_HEADERS_CHARACTERS = 64 << 10  # of all names and values; in JSON six times that at most, so the letter still fits
+KEY_CONTEXT = b"\x1fkey"  # so that a key and a body cannot stand for each other
 PRIVATE_HEADERS = frozenset(("authorization", "cookie"))
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """`dead-letters`. `body_b64` null: the bytes were not kept. Encrypted: nonce (12 bytes), ciphertext, tag (16)."""
+    """`dead-letters`. `body_b64` null: the bytes were not kept. Encrypted: nonce (12 bytes), ciphertext, tag (16).
+
+    The key is kept as the body is; null where the record had none, too, and in letters from before it was kept."""
 
     topic: str
     partition: int
@@ -38,6 +42,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     body_b64: str | None
     encrypted: bool
     headers: dict[str, str]
+    key_b64: str | None = None
 
 
 class LateRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,10 +86,13 @@ def dead_letter(
 ) -> DeadLetter:
     """The letter of a record that failed. Without a vault the bytes are kept only if `keep_clear`."""
     body = None if record.value is None else record.value[:MAX_BODY_BYTES]
-    if body is not None and vault is not None:
-        body = vault.seal(body, letter_context(topic, partition, record.offset))
+    key = None if record.key is None else record.key[:MAX_KEY_BYTES]
+    if vault is not None:
+        context = letter_context(topic, partition, record.offset)
+        body = None if body is None else vault.seal(body, context)
+        key = None if key is None else vault.seal(key, context + KEY_CONTEXT)
     elif not keep_clear:
-        body = None
+        body = key = None
     return DeadLetter(
         topic=topic,
         partition=partition,
@@ -93,10 +101,15 @@ def dead_letter(
         reason=failure.reason.value,
         path=failure.path,
         detail=failure.detail,
-        body_b64=None if body is None else b64encode(body).decode(),
-        encrypted=body is not None and vault is not None,
+        body_b64=_base64(body),
+        encrypted=vault is not None and not (body is None and key is None),
         headers=kept_headers(record.headers),
+        key_b64=_base64(key),
     )
+
+
+def _base64(kept: bytes | None) -> str | None:
+    return None if kept is None else b64encode(kept).decode()
 
 
 def kept_headers(headers: Sequence[tuple[str, bytes]]) -> dict[str, str]:
@@ -116,14 +129,23 @@ def kept_headers(headers: Sequence[tuple[str, bytes]]) -> dict[str, str]:
 
 def letter_body(letter: DeadLetter, vault: Vault | None) -> bytes | None:
     """The record's bytes again; ValueError where they are encrypted and the vault cannot open them."""
-    if letter.body_b64 is None:
+    return _opened(letter.body_b64, letter, vault, b"")
+
+
+def letter_key(letter: DeadLetter, vault: Vault | None) -> bytes | None:
+    """The record's key again; ValueError as for the body."""
+    return _opened(letter.key_b64, letter, vault, KEY_CONTEXT)
+
+
+def _opened(kept: str | None, letter: DeadLetter, vault: Vault | None, of: bytes) -> bytes | None:
+    if kept is None:
         return None
-    body = b64decode(letter.body_b64)
+    sealed = b64decode(kept)
     if not letter.encrypted:
-        return body
+        return sealed
     if vault is None:
         raise ValueError("the dead letter is encrypted and no key is set")
-    return vault.open(body, letter_context(letter.topic, letter.partition, letter.offset))
+    return vault.open(sealed, letter_context(letter.topic, letter.partition, letter.offset) + of)
 
 
 def letter_context(topic: str, partition: int, offset: int) -> bytes:

@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -158,9 +159,9 @@ class HealthServer:
     def __init__(self, health: Health, metrics_text: Callable[[], tuple[bytes, str]], host: str, port: int) -> None:
         self._health, self._metrics_text = health, metrics_text
         self._host, self._port = host, port
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="health", daemon=True)
-        self._server: asyncio.Server | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="health", daemon=True)
+        self._listening: Future[tuple[str, int]] = Future()
+        self._stop: Callable[[], object] = lambda: None
         self._routes: dict[str, Callable[[], Answer]] = {
             "/metrics": self._metrics,
             "/healthz": self._healthz,
@@ -170,19 +171,26 @@ class HealthServer:
     def start(self) -> tuple[str, int]:
         """Listen; the address, with the port that was chosen for 0. OSError where it is taken."""
         self._thread.start()
-        return asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
+        return self._listening.result()
 
     def stop(self) -> None:
-        if self._server is not None:
-            self._loop.call_soon_threadsafe(self._server.close)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._stop()
         self._thread.join(CONNECTION_S)
 
-    async def _listen(self) -> tuple[str, int]:
+    async def _serve(self) -> None:
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
         connections = _Connections(self._answer)
-        self._server = await self._loop.create_server(connections, self._host.strip("[]"), self._port)
-        host, port, *_ = self._server.sockets[0].getsockname()
-        return host, port
+        try:
+            server = await loop.create_server(connections, self._host.strip("[]"), self._port)
+        except OSError as why:
+            self._listening.set_exception(why)
+            return
+        self._stop = lambda: loop.call_soon_threadsafe(over.set)
+        host, port, *_ = server.sockets[0].getsockname()
+        self._listening.set_result((host, port))
+        await over.wait()
+        server.close()
+        await connections.shutdown(0.1)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         route = self._routes.get(request.path)

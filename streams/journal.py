@@ -17,7 +17,7 @@ import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Protocol, Self
+from typing import IO, Any, NamedTuple, Protocol, Self
 
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
@@ -61,6 +61,13 @@ class Journal(Protocol):
     async def close(self) -> None: ...
 
 
+class Kept(NamedTuple):
+    """What a journal holds: its highest epoch, and steps with their positions."""
+
+    epoch: int
+    steps: list[tuple[int, bytes]]
+
+
 class _Fence:
     """Lets through the steps of the highest epoch seen so far."""
 
@@ -92,15 +99,26 @@ class FileJournal:
         self._next = 0
 
     @classmethod
-    async def open(cls, folder: Path, *, sync: bool = True) -> Self:
-        """Take the journal over. Raises `JournalError` if another process has it, or it is damaged before its tail."""
+    async def open(cls, folder: Path, *, sync: bool = True, after: int = 0) -> Self:
+        """Take the journal over; its epoch is higher than `after`, too. Raises `JournalError` if another process has
+        it, or it is damaged before its tail."""
         journal = cls(folder, sync=sync)
         try:
-            await asyncio.to_thread(journal._open)
+            await asyncio.to_thread(journal._open, after)
         except BaseException:
             await journal.close()
             raise
         return journal
+
+    @classmethod
+    async def peek(cls, folder: Path, position: int) -> Kept:
+        """What is there from `position` on, without taking it over: another may be writing. Raises as `read_from`."""
+        fence, journal = _Fence(), cls(folder)
+        try:
+            steps = [found async for found in journal._read(position, fence)] if journal._segments() else []
+        except FileNotFoundError as exc:
+            raise JournalError(f"{exc.filename} was trimmed away while it was read") from exc
+        return Kept(fence.highest, steps)
 
     def epoch(self) -> int:
         return self._epoch
@@ -109,11 +127,13 @@ class FileJournal:
         async with self._lock:
             return await asyncio.to_thread(self._append, STEP, step)
 
-    async def read_from(self, position: int) -> AsyncIterator[tuple[int, bytes]]:
+    def read_from(self, position: int) -> AsyncIterator[tuple[int, bytes]]:
+        return self._read(position, _Fence())
+
+    async def _read(self, position: int, fence: _Fence) -> AsyncIterator[tuple[int, bytes]]:
         segments = self._segments()
         if position < segments[0][0]:
             raise JournalError(f"{self._folder}: steps from {position} on are asked for, kept from {segments[0][0]} on")
-        fence = _Fence()
         # Older segments are read too: a record of theirs may hold the epoch that fences one of ours.
         for first, path in segments:
             for number, kind, epoch, step in await asyncio.to_thread(_all_frames, path, first):
@@ -134,14 +154,14 @@ class FileJournal:
     def _segments(self) -> list[tuple[int, Path]]:
         return sorted((int(path.stem), path) for path in self._folder.glob("*.journal"))
 
-    def _open(self) -> None:
+    def _open(self, after: int) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._guard = (self._folder / "lock").open("ab")
         try:
             fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             raise JournalError(f"{self._folder}: another process has this journal open") from exc
-        highest, self._next = 0, 0
+        highest, self._next = after, 0
         segments = self._segments()
         for first, path in segments:
             if first != self._next and path != segments[0][1]:
@@ -228,15 +248,24 @@ class TopicJournal:
         self._options = options or {}
         self._lock = asyncio.Lock()
         self._epoch = 0
+        self._last = 0
 
     @classmethod
     async def open(
-        cls, servers: str, topic: str, partition: int, producer: Producer, *, options: dict[str, Any] | None = None
+        cls,
+        servers: str,
+        topic: str,
+        partition: int,
+        producer: Producer,
+        *,
+        options: dict[str, Any] | None = None,
+        after: int = 0,
     ) -> Self:
-        """Take the journal over: from here on what an earlier opening appends is not read by anybody."""
+        """Take the journal over: from here on what an earlier opening appends is not read by anybody. Its epoch is
+        higher than `after`, too."""
         journal = cls(servers, topic, partition, producer, options=options)
         while True:
-            journal._epoch = 1 + max([0, *[epoch async for _, _, epoch, _ in journal._records(0)]])
+            journal._epoch = 1 + max([after, *[epoch async for _, _, epoch, _ in journal._records(0)]])
             mine = await journal._append(OPEN, b"")
             # Two that open at once may have chosen the same number: the first in the log has it.
             rivals = [at async for at, _, epoch, _ in journal._records(0) if epoch >= journal._epoch and at < mine]
@@ -250,8 +279,17 @@ class TopicJournal:
         async with self._lock:
             return await self._append(STEP, step)
 
-    async def read_from(self, position: int) -> AsyncIterator[tuple[int, bytes]]:
-        fence, first = _Fence(), True
+    async def peek(self, position: int) -> Kept:
+        """What is there from `position` on, without taking it over: another may be writing. Raises as `read_from`."""
+        fence = _Fence()
+        steps = [found async for found in self._read(position, fence)]
+        return Kept(fence.highest, steps)
+
+    def read_from(self, position: int) -> AsyncIterator[tuple[int, bytes]]:
+        return self._read(position, _Fence())
+
+    async def _read(self, position: int, fence: _Fence) -> AsyncIterator[tuple[int, bytes]]:
+        first = True
         async for at, kind, epoch, step in self._records(0):
             if first and at > position > 0:
                 raise JournalError(
@@ -262,9 +300,10 @@ class TopicJournal:
                 yield at, step
 
     async def trim(self, position: int) -> None:
-        # Space only: a broker that refuses keeps the steps, and nothing depends on it.
+        # Space only: a broker that refuses keeps the steps, and nothing depends on it. Our last record stays: it holds
+        # the epoch that the next opening must exceed.
         with suppress(KafkaError):
-            await asyncio.to_thread(self._delete_before, position)
+            await asyncio.to_thread(self._delete_before, min(position, self._last))
 
     async def close(self) -> None:
         """Nothing stays open."""
@@ -280,7 +319,8 @@ class TopicJournal:
         headers = (("kind", b"%d" % kind), ("epoch", b"%d" % self._epoch))
         record = Outgoing(self._topic, step, None, headers, self._partition)
         (sent,) = await self._producer.send_batch([record])
-        return sent.offset
+        self._last = sent.offset
+        return self._last
 
     async def _records(self, start: int) -> AsyncIterator[tuple[int, int, int, bytes]]:
         async for record in read_partition(self._servers, self._topic, self._partition, start, self._options):

@@ -40,6 +40,7 @@ OTHER = "other"
 STAGE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LATENESS_S = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0, 604_800.0)
 STALL_S = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+CANARY_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 STALL_WINDOW_BEATS = 120
 """The greatest stall is that of the last half to whole minute: a scrape every 15 s cannot miss one."""
 
@@ -81,11 +82,15 @@ CATALOGUE: dict[str, Spec] = {
         Spec("zhinao_watermark_delay_seconds", "read gauge", TP_LABELS,
              "水位线落后于时钟", "watermark behind the wall clock"),
         Spec("zhinao_saves_total", "counter", ("table",), "完整保存次数", "complete saves"),
-        Spec("zhinao_state_bytes", "gauge", ("table",), "上次保存的状态大小", "size of the state last saved"),
-        Spec("zhinao_state_entries", "gauge", ("table",), "上次保存的状态条目", "entries of the state last saved"),
+        Spec("zhinao_state_bytes", "gauge", ("table",), "上次保存写下的大小", "bytes that the last save wrote"),
+        Spec("zhinao_state_entries", "gauge", ("table",), "上次保存写下的条目", "entries that the last save wrote"),
         Spec("zhinao_store_age_seconds", "read gauge", ("table",),
              "状态距上次完整保存", "since the last complete save of what changed"),
         Spec("zhinao_memory_bytes", "read gauge", ("table",), "状态占用内存", "memory that live state takes"),
+        Spec("zhinao_memory_entries", "read gauge", ("table",),
+             "状态条目：轨迹段、未结事件", "live entries of state: runs, open incidents"),
+        Spec("zhinao_evicted_total", "read counter", ("table",),
+             "因过多而清出的状态", "state let go because there was too much"),
         Spec("zhinao_loop_stall_seconds", "histogram", (), "事件循环迟滞", "lateness of the loop's beats", STALL_S),
         Spec("zhinao_loop_stall_max_seconds", "read gauge", (),
              "近一分钟最大迟滞", "the greatest stall of the last minute"),
@@ -95,6 +100,8 @@ CATALOGUE: dict[str, Spec] = {
         Spec("zhinao_letters_waiting", "read gauge", (),
              "因死信未送出而暂停的分区", "partitions on hold for letters that wait"),
         Spec("zhinao_letters_waiting_seconds", "read gauge", (), "暂停最久的分区", "the longest of these holds"),
+        Spec("zhinao_letters_unsent", "read gauge", (), "未送出的死信与迟到记录", "letters that are not sent yet"),
+        Spec("zhinao_letters_unsent_seconds", "read gauge", (), "其中最久的一封", "the oldest of them"),
         Spec("zhinao_journal_position", "gauge", (), "日志位置", "position in the journal"),
         Spec("zhinao_journal_epoch", "gauge", (), "日志纪元", "epoch of the journal"),
         Spec("zhinao_group_generation", "read gauge", (), "消费组代次", "generation of the group"),
@@ -106,6 +113,12 @@ CATALOGUE: dict[str, Spec] = {
              "Kafka 不应答多久", "for how long the broker has not answered"),
         Spec("zhinao_lost_records_total", "read counter", (),
              "因保留期已失的偏移", "offsets gone before they were read"),
+        Spec("zhinao_accounts_mismatch_total", "read counter", ("topic",),
+             "收支对不上的次数", "times the accounts did not match"),
+        Spec("zhinao_canary_delay_seconds", "histogram", ("partition",),
+             "自检事件从发出到处置台", "from a canary's reading to the Desk", CANARY_S),
+        Spec("zhinao_canary_missing_seconds", "read gauge", ("partition",),
+             "多久没有自检事件回来", "since a canary last came back"),
         Spec("zhinao_clock_steps_total", "read counter", (), "系统时钟被拨动", "steps of the wall clock"),
         Spec("zhinao_unhealthy", "read gauge", ("cause",), "1 为该项不健康", "1: unhealthy for this cause"),
         Spec("zhinao_log_lines_held_back_total", "read counter", (),
@@ -119,11 +132,6 @@ CATALOGUE: dict[str, Spec] = {
         Spec("zhinao_process_max_fds", "read gauge", (), "文件上限", "limit of open files"),
     )
 }  # fmt: skip
-PROVIDED_ELSEWHERE = {
-    "zhinao_accounts_mismatch_total": "counter",
-    "zhinao_canary_delay_seconds": "histogram",
-}
-"""Of the checks that run beside the workers; dashboards and alerts use them."""
 
 
 class Output(Protocol):
@@ -157,6 +165,7 @@ class Metrics:
     | a save is complete, of `detector/3` or `desk/0` | `saved(table, nbytes, entries, seconds)` |
     | a save was due and nothing had changed; state was loaded | `current(table)` |
     | its partition went | `closed(table)` |
+    | a canary came back | `canary(partition, delay_s)` |
     | something bounded let go of entries | `dropped(buffer, number)` |
     | once, when it is made | `buffer(name, limit, size)`, `reads(name, read)`, `watch(watchdog)` |
     """
@@ -310,6 +319,10 @@ class Metrics:
         """A beat of the loop came so late."""
         self._stalls.take(late_s)
         self._histograms["zhinao_loop_stall_seconds"].observe(late_s)
+
+    def canary(self, partition: int, delay_s: float) -> None:
+        """One came back."""
+        self._histograms["zhinao_canary_delay_seconds"].labels(str(partition)).observe(delay_s)
 
     def reads(self, name: str, read: Callable[[], Values]) -> None:
         """Ask `read` for this metric whenever somebody scrapes, on another thread: it may only read. KeyError for a

@@ -2,29 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from datetime import tzinfo
 
 from models.ticks import TICK_HEADER
 from models.times import format_time
 from streams.clock import Clock
+from streams.letterbox import Letterbox
+from streams.metrics import Metrics
 from streams.producer import Outgoing, Producer, event_headers
 from streams.publishing import Message
 from streams.topics import full_name
+from streams.transport import TP
+
+LETTERS_LIMIT_S = 1.0
+"""What a save waits for letters on their way. Those that take longer wait for their topic, and the save goes on without
+the lanes they are of."""
 
 
 class Publisher:
-    """Sends what the doors return. Raises SendError when the broker does not take it: then the process must end."""
+    """Sends what the doors return. Raises SendError when the broker does not take it: then the process must end. Only
+    letters may wait."""
 
-    def __init__(self, producer: Producer, prefix: str, clock: Clock, zone: tzinfo) -> None:
-        self.producer, self.prefix, self.clock, self.zone = producer, prefix, clock, zone
+    def __init__(
+        self, producer: Producer, box: Letterbox, prefix: str, clock: Clock, zone: tzinfo, metrics: Metrics
+    ) -> None:
+        self.producer, self.box, self.metrics = producer, box, metrics
+        self.prefix, self.clock, self.zone = prefix, clock, zone
 
     async def send(self, messages: Sequence[Message], *, epoch: int | None = None, seq: int | None = None) -> None:
         """Returns when all are acknowledged."""
-        if not messages:
-            return
+        if messages:
+            began_s = self.clock.monotonic_s()
+            await self.producer.send_batch(self._outgoing(messages, epoch, seq))
+            self.metrics.sent(messages, self.clock.monotonic_s() - began_s)
+
+    def post(self, tp: TP, letters: Sequence[Message]) -> None:
+        """Dead letters and late records of an input partition: they go when their topic takes them. Until then the
+        partition's offset may not be stored, see `waiting`."""
+        if letters:
+            self.box.put(tp, self._outgoing(letters))
+
+    async def posted(self, tps: Iterable[TP]) -> None:
+        """Give letters that are on their way the time to arrive."""
+        waiting = [self.box.flushed(tp) for tp in tps if self.box.waits(tp)]
+        if waiting:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.gather(*waiting), LETTERS_LIMIT_S)
+
+    async def flushed(self, tp: TP) -> None:
+        """Returns when none of this partition waits."""
+        await self.box.flushed(tp)
+
+    def waiting(self, tp: TP) -> bool:
+        """Whether letters of this partition wait."""
+        return self.box.waits(tp)
+
+    async def forget(self, tps: Collection[TP]) -> None:
+        """These partitions are another's, and so is what their letters say."""
+        await self.box.forget(tps)
+
+    def _outgoing(
+        self, messages: Sequence[Message], epoch: int | None = None, seq: int | None = None
+    ) -> list[Outgoing]:
         now = format_time(self.clock.now_us(), self.zone)
-        await self.producer.send_batch([self._outgoing(message, now, epoch, seq) for message in messages])
+        return [self._record(message, now, epoch, seq) for message in messages]
 
     async def tick(self, topic: str, key: str, partition: int, at_us: int, source: str) -> None:
         """A clock record on one partition (with a key, since aiokafka sends nothing without key and value)."""
@@ -33,7 +77,7 @@ class Publisher:
             [Outgoing(full_name(topic, self.prefix), None, key.encode(), headers, partition)]
         )
 
-    def _outgoing(self, message: Message, now: str, epoch: int | None, seq: int | None) -> Outgoing:
+    def _record(self, message: Message, now: str, epoch: int | None, seq: int | None) -> Outgoing:
         headers = event_headers(
             event_id=message.id,
             source=f"/{self.prefix}/{message.source}",

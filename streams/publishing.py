@@ -116,18 +116,11 @@ def late_messages(late: Iterable[Late], records: Sequence[RawRecord], topic: str
     ]
 
 
-def lane_messages(
-    outcome: LaneOutcome,
-    records: Sequence[RawRecord],
-    topic: str,
-    partition: int,
-    centre: str,
-    letters: Letters,
-    urgent: Collection[str] = (),
+def lane_letters(
+    outcome: LaneOutcome, records: Sequence[RawRecord], topic: str, partition: int, letters: Letters
 ) -> list[Message]:
-    """All that a lane's outcome publishes."""
+    """What a lane's outcome says of records that were not used."""
     return [
-        *detection_messages(outcome.detections, centre, partition, urgent),
         *dead_messages(outcome.dead, records, topic, partition, letters),
         *late_messages(outcome.late, records, topic, partition),
     ]

@@ -25,7 +25,7 @@ from streams.publishing import (
     desk_messages,
     detection_messages,
     is_area,
-    lane_messages,
+    lane_letters,
     stray,
 )
 from streams.recording import RecordedLine
@@ -205,7 +205,8 @@ class Replay:
             late=len(outcome.late),
             dead=len(outcome.dead),
         )
-        messages = lane_messages(outcome, records, topic, partition, self.city.centre, self.city.letters)
+        messages = detection_messages(outcome.detections, self.city.centre, partition)
+        messages += lane_letters(outcome, records, topic, partition, self.city.letters)
         return messages + self._to_desk("detections", [m for m in messages if m.topic == "detections"])
 
     # the Desk

@@ -95,6 +95,25 @@ def _paths(value: Any) -> Any:
     return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
 
 
+def _signing_key(secret: SecretStr | None) -> SecretStr | None:
+    if secret is not None and len(secret.get_secret_value()) < 16:
+        raise ValueError("is shorter than 16 characters: what it signs could be forged")
+    return secret
+
+
+def _hosts(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _bare_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    for host in hosts:
+        if any(sign in host for sign in "/@*? ") or not host:
+            raise ValueError(
+                f"{host!r} is no host or host:port; wildcards and addresses with a path are not understood"
+            )
+    return hosts
+
+
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_paths)]
 
 
@@ -242,6 +261,18 @@ class Settings(BaseSettings):
         default=None,
         alias="ZHINAO_DEAD_LETTER_KEY",
     )
+    deliver_key: Annotated[SecretStr | None, AfterValidator(_signing_key)] = _both(
+        "派单外送签名用的密钥（HMAC-SHA256），与接收方共有",
+        "secret that delivered orders are signed with (HMAC-SHA256); the receiver has it too",
+        default=None,
+        alias="ZHINAO_DELIVER_KEY",
+    )
+    deliver_hosts: Annotated[tuple[str, ...], BeforeValidator(_hosts), AfterValidator(_bare_hosts)] = _both(
+        "派单可以送往的主机 host 或 host:port，逗号分隔；不写端口则只许协议的默认端口",
+        "hosts that orders may be delivered to, host or host:port, separated by commas; no port: the scheme's",
+        default=(),
+        alias="ZHINAO_DELIVER_HOSTS",
+    )
     unregistered: Literal["reject", "accept"] = _both(
         "未登记的传感器：拒收或接受（区域取记录的 key）",
         "unregistered sensors: reject, or accept with the record's key as their area",
@@ -342,7 +373,7 @@ class Settings(BaseSettings):
     def _row(self, name: str) -> Row:
         field = type(self).model_fields[name]
         value, texts = getattr(self, name), _texts(name)
-        secret = isinstance(value, SecretStr) or name in {"kafka_password", "dead_letter_key"}
+        secret = isinstance(value, SecretStr) or name in {"kafka_password", "dead_letter_key", "deliver_key"}
         default = field.get_default()
         if secret:
             shown = "" if value is None else "demo default" if value == default else "set"
@@ -366,7 +397,7 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, tuple):
-        return ":".join(map(str, value))
+        return ("," if isinstance(next(iter(value), None), str) else ":").join(map(str, value))
     return str(value)
 
 
@@ -380,7 +411,7 @@ def _explain(error: Any) -> str:
         return str(error["msg"]).removeprefix("Value error, ")
     variable = _variable(str(error["loc"][0]))
     kind, context = error["type"], error.get("ctx", {})
-    secret = variable in {"ZHINAO_TOKEN_KEY", "ZHINAO_KAFKA_PASSWORD", "ZHINAO_DEAD_LETTER_KEY"}
+    secret = variable in {"ZHINAO_TOKEN_KEY", "ZHINAO_KAFKA_PASSWORD", "ZHINAO_DEAD_LETTER_KEY", "ZHINAO_DELIVER_KEY"}
     given = "" if secret else f"{error['input']!r} "
     match kind:
         case "literal_error":

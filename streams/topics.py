@@ -19,6 +19,8 @@ from models.streams import DESK_TOPICS, DETECTOR_TOPICS, STREAMS, URGENT_DETECTI
 MIB = 1024 * 1024
 DAY_MS = 24 * 3600 * 1000
 FOREVER = -1
+TRANSACTION_LOG = "__transaction_state"
+TRANSACTION_REPLICAS = "transaction.state.log.replication.factor"
 VERSION = "v1"
 
 
@@ -42,6 +44,7 @@ class Key(StrEnum):
     SEGMENT = "segment_id"
     SOURCE = "source topic"
     STATE = "state slice"
+    LETTER = "dead letter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ def _specs() -> Iterable[TopicSpec]:
     yield TopicSpec("traffic.forecasts", Role.OUTPUT, Key.SEGMENT, compacted=True)
     yield TopicSpec("late", Role.OUTPUT, Key.SOURCE, max_message_bytes=2 * MIB)  # holds a whole 1 MiB value, and more
     yield TopicSpec("dead-letters", Role.OUTPUT, Key.SOURCE, retention_ms=30 * DAY_MS, max_message_bytes=4 * MIB)
+    # What was sent again, by letter. A note is written after its letter: kept as long, it outlives it.
+    yield TopicSpec("dead-letters.replayed", Role.INTERNAL, Key.LETTER, retention_ms=30 * DAY_MS)
     yield TopicSpec("state", Role.INTERNAL, Key.STATE, compacted=True, compact_eagerly=True)
     # Trimmed behind each snapshot. Retention by time would lose the steps of a worker that was down for longer.
     # A record of an input may take 1 MiB, and a step holds one at least, with what the Desk was fed beside it.
@@ -152,6 +157,7 @@ class Fault(StrEnum):
     CLEANUP_POLICY = "cleanup_policy"
     MAX_MESSAGE_BYTES = "max_message_bytes"
     RETENTION = "retention"
+    TRANSACTIONS = "transactions"
 
 
 class TopicsError(Exception):
@@ -232,9 +238,10 @@ def check(
         present = [name for name in names if name in existing]
         counts = {d["name"]: len(d["partitions"]) for d in admin.describe_topics(present)} if present else {}
         configs = {} if embedded else _read_configs(admin, present)
+        no_transactions = [] if embedded else _transaction_findings(admin)
     finally:
         admin.close()
-    return judge(prefix, partitions, counts, configs)
+    return judge(prefix, partitions, counts, configs) + no_transactions
 
 
 def judge(
@@ -286,6 +293,20 @@ def _config_findings(name: str, spec: TopicSpec, config: Mapping[str, str]) -> I
         message = f"{name} keeps records for {short} ms, {spec.retention_ms} are wanted"
         severity = "error" if lost else "advice"
         yield Finding(name, Fault.RETENTION, message, hint("retention.ms", want["retention.ms"]), severity)
+
+
+def _transaction_findings(admin: Any) -> list[Finding]:
+    """Whether a cluster that has seen no transaction yet could have one: state is saved in transactions."""
+    brokers = admin.describe_cluster()["brokers"]
+    if TRANSACTION_LOG in admin.list_topics() or not brokers:
+        return []
+    answer = admin.describe_configs([ConfigResource("broker", str(brokers[0]["broker_id"]))], config_filter="all")
+    wanted = [keys.get(TRANSACTION_REPLICAS) for group in answer.values() for keys in group.values() if keys]
+    if not wanted or wanted[0] is None or int(wanted[0]["value"]) <= len(brokers):
+        return []  # it can, or the broker does not say
+    message = f"{TRANSACTION_REPLICAS}={wanted[0]['value']}, but brokers are {len(brokers)}: no state can be saved"
+    hint = f"start the missing brokers, or set {TRANSACTION_REPLICAS}={len(brokers)} on every broker"
+    return [Finding(TRANSACTION_LOG, Fault.TRANSACTIONS, message, hint)]
 
 
 def _read_configs(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:

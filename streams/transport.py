@@ -497,6 +497,9 @@ class ChunkConsumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         if self.app.should_stop:
             return  # Faust closes the client under aiokafka's feet here, and both then wait for each other for a minute
+        # Faust stops the flow only of a worker that had partitions. One that had none would meet what aiokafka says of
+        # partitions whose place we have not told it yet, and end.
+        self.stop_flow()
         try:
             await self._check_assignment(assigned)
         except AssignmentError as exc:

@@ -30,6 +30,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # How a reason starts that names a server or a folder this machine has not.
 _NEEDS = "needs "
+PLAIN = ("contracts", "fuzz", "geo", "models", "real", "rules", "sumo")
+"""Folders whose tests start nothing, unless they ask for a server."""
 _LOG_LINES = 40  # of a server's log, shown with a failed test
 _STARTED = pytest.StashKey[list[KafkaBroker]]()
 
@@ -127,13 +129,19 @@ def shared_dir() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that asks for a server carries its marker, so that `-m "not kafka"` needs no care by the author."""
+    """A test that asks for a server carries its marker, so that `-m "not kafka"` needs no care by the author.
+
+    Tests that start servers run one after the other, in one of pytest-xdist's processes; the others beside them.
+    """
     for item in items:
         names = getattr(item, "fixturenames", ())
         if "kafka" in names or "start_kafka" in names:
             item.add_marker(pytest.mark.kafka)
         if "redis_server" in names:
             item.add_marker(pytest.mark.redis)
+        alone = item.path.relative_to(REPOSITORY / "tests").parts[0] not in PLAIN
+        if alone or item.get_closest_marker("kafka") or item.get_closest_marker("redis"):
+            item.add_marker(pytest.mark.xdist_group("servers"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -614,18 +614,22 @@ class Lane:
     # stop and go on
 
     def snapshot(self) -> LaneState:
-        return self.freeze().state(self.seen.snapshot())
+        """The same for lanes that remember the same: without what a condition is to the compiled loops."""
+        conditions = CONDITIONS.decode(self._open_ones())
+        for condition in (c for held in conditions.values() for c in held):
+            condition.run = NONE
+        frozen = self.freeze()._replace(conditions=msgspec.msgpack.encode(conditions))
+        return frozen.state(self.seen.snapshot())
+
+    def _open_ones(self) -> bytes:
+        if self.quiet is not None:
+            self.quiet.catch_up_all()
+        return msgspec.msgpack.encode({rule_key(w.rule): list(w.open.values()) for w in self.watches if w.open})
 
     def freeze(self) -> Frozen:
         """All but the prints, as it is now, at the cost of copying arrays."""
-        if self.quiet is not None:
-            self.quiet.catch_up_all()
+        open_ones = self._open_ones()
         runs, met = (np.empty(0, dtype=RUN), NOTHING_MET) if self.quiet is None else self.quiet.pending()
-        open_ones = {
-            rule_key(w.rule): [msgspec.structs.replace(c, run=NONE) for c in w.open.values()]
-            for w in self.watches
-            if w.open
-        }
         return Frozen(
             self.watermark_us,
             [rule_key(rule) for rule in self.rules],
@@ -638,7 +642,7 @@ class Lane:
             runs,
             met,
             None if self.tracks is None else self.tracks.freeze(),
-            msgspec.msgpack.encode(open_ones),
+            open_ones,
         )
 
     def restore(self, saved: LaneState) -> None:

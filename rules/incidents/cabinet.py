@@ -39,6 +39,9 @@ class Cabinet:
     def __contains__(self, identity: str) -> bool:
         return identity in self._live or identity in self._ended or identity in self._unread
 
+    def __len__(self) -> int:
+        return len(self._live) + len(self._ended) + len(self._unread)
+
     @property
     def open(self) -> int:
         """How many incidents are open; right between two calls of the Desk."""

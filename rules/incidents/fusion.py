@@ -53,15 +53,16 @@ class Fusion:
 
     def first_heard(self, rule: Rule, heard: Detection, at_us: int) -> Bin:
         ledger = self.ledger
+        over = f"d:{heard.detection_id}" in ledger.seen_ids
         if heard.kind == "cleared":
-            if heard.detection_id in ledger.gone:
+            if over or heard.detection_id in ledger.gone:
                 return "duplicate"
             ledger.gone.keep(heard.detection_id, Gone(ledger.now_us, heard))
             return "used"
         if heard.kind not in ("raised", "stage"):
             ledger.counts["unmatched"] += 1
             return "filtered"
-        if f"d:{heard.detection_id}" in ledger.seen_ids:
+        if over:
             return "duplicate"
         if self.keeps_quiet(rule, heard):
             return "filtered" if never_clears(rule) else "used"
@@ -269,8 +270,8 @@ class Fusion:
                 if dossier.zone == heard.zone:
                     yield 0.0, dossier
         if heard.lon is not None and heard.lat is not None:
-            for dossier in ledger.open_near(f"type:{heard.type}", heard.lon, heard.lat, type_radius_m):
-                if dossier.rule is None and dossier.lon is not None and dossier.lat is not None:
+            for dossier in ledger.open_near(f"told:{heard.type}", heard.lon, heard.lat, type_radius_m):
+                if dossier.lon is not None and dossier.lat is not None:
                     metres = distance_m(heard.lon, heard.lat, dossier.lon, dossier.lat)
                     if metres <= type_radius_m + (dossier.error_m or 0.0):
                         yield metres, dossier

@@ -36,8 +36,9 @@ EARLY_US = HOUR_US  # feedback of an order not yet issued, or the end of a detec
 EARLY_KEPT = 10_000  # and so many of them: a flood of strays may not fill the memory
 SEEN_US = 12 * HOUR_US  # ids of feedback and commands are remembered so long at least; older ones are late
 POSITION_US = 24 * HOUR_US  # a vehicle silent for so long is forgotten
-HEAP_SLACK = 2  # so much longer than after it was last built the heap may be before the stale entries are taken out
+HEAP_SLACK = 4  # alarms in the heap for each that may be living before the stale ones are taken out: a pause, and rare
 HEAP_LEAST = 64
+TIMERS = 2  # that an incident has as a rule; with the slack more than the most it can have
 QUIET, QUIET_END = "quiet", "quiet_end"
 
 
@@ -92,7 +93,6 @@ class Ledger:
         self._vehicles: dict[str, dict[str, None]] = {}
         """By unit."""
         self.heap: list[tuple[int, str, str]] = []
-        self._heap_limit = HEAP_LEAST
 
     @property
     def shelves(self) -> tuple[AnyShelf, ...]:
@@ -136,7 +136,6 @@ class Ledger:
         self.heap += [(waiting.due_us, identity, QUIET) for identity, waiting in self.waiting]
         self.heap += [(quiet.until_us, identity, QUIET_END) for identity, quiet in self.quiet]
         heapify(self.heap)
-        self._heap_limit = max(HEAP_LEAST, HEAP_SLACK * len(self.heap))
 
     def _find_again(self, head: Head) -> None:
         identity = head.incident_id
@@ -203,19 +202,19 @@ class Ledger:
                 if near is None:
                     near = self.by_place[group] = Near(self._cell_m(group))
                 near.add(dossier.incident_id, dossier.lon, dossier.lat)
-            for name in self._names(dossier):
-                self.by_name.setdefault(f"{group}|{name}", {})[dossier.incident_id] = None
+        for name in self._names(dossier):
+            self.by_name.setdefault(name, {})[dossier.incident_id] = None
 
     def unindex(self, dossier: Head) -> None:
         for group in self._groups(dossier):
             if dossier.lon is not None and dossier.lat is not None and group in self.by_place:
                 self.by_place[group].remove(dossier.incident_id, dossier.lon, dossier.lat)
-            for name in self._names(dossier):
-                ids = self.by_name.get(f"{group}|{name}")
-                if ids is not None:
-                    ids.pop(dossier.incident_id, None)
-                    if not ids:
-                        del self.by_name[f"{group}|{name}"]
+        for name in self._names(dossier):
+            ids = self.by_name.get(name)
+            if ids is not None:
+                ids.pop(dossier.incident_id, None)
+                if not ids:
+                    del self.by_name[name]
 
     def open_near(self, group: str, lon: float, lat: float, radius_m: float) -> Iterator[Dossier]:
         near = self.by_place.get(group)
@@ -240,16 +239,17 @@ class Ledger:
         return found
 
     def _groups(self, dossier: Head) -> list[str]:
-        groups = [f"type:{dossier.type}"]
-        if dossier.rule is not None:
-            groups.append(f"rule:{dossier.rule}")
-        return groups
+        """Its type, and its rule or that only citizens told of it."""
+        return [f"type:{dossier.type}", f"told:{dossier.type}" if dossier.rule is None else f"rule:{dossier.rule}"]
 
     def _names(self, dossier: Head) -> list[str]:
-        names = [] if dossier.zone is None else [f"zone:{dossier.zone}"]
+        """Under which a rule asks for it; a type is only asked for by place."""
+        if dossier.rule is None:
+            return []
+        names = [] if dossier.zone is None else [f"rule:{dossier.rule}|zone:{dossier.zone}"]
         first = next(iter(dossier.parts.values()), None)
         if first is not None:
-            names.append(f"key:{key_text(first.key)}")
+            names.append(f"rule:{dossier.rule}|key:{key_text(first.key)}")
         return names
 
     def _cell_m(self, group: str) -> float:
@@ -276,21 +276,19 @@ class Ledger:
 
     def set_alarm(self, kind: str, identity: str, due_us: int) -> None:
         heappush(self.heap, (due_us, identity, kind))
-        if len(self.heap) > self._heap_limit:
+        living = TIMERS * len(self.dossiers) + len(self.waiting) + len(self.quiet)
+        if len(self.heap) > max(HEAP_LEAST, HEAP_SLACK * living):
             self.heap = [alarm for alarm in self.heap if self._may_be_due(*alarm)]
             heapify(self.heap)
-            self._heap_limit = max(HEAP_LEAST, HEAP_SLACK * len(self.heap))
 
     def _may_be_due(self, due_us: int, identity: str, kind: str) -> bool:
-        match kind:
-            case "quiet":
-                waiting = self.waiting.look(identity)
-                return waiting is not None and waiting.due_us == due_us
-            case "quiet_end":
-                quiet = self.quiet.look(identity)
-                return quiet is not None and quiet.until_us == due_us
-            case _:
-                return self.dossiers.expects(identity, kind, due_us)
+        if kind == QUIET:
+            waiting = self.waiting.look(identity)
+            return waiting is not None and waiting.due_us == due_us
+        if kind == QUIET_END:
+            quiet = self.quiet.look(identity)
+            return quiet is not None and quiet.until_us == due_us
+        return self.dossiers.expects(identity, kind, due_us)
 
     def due(self, to_us: int) -> tuple[int, str, str] | None:
         """The next (due, id, kind) not after `to_us`, taken off the clock; stale ones are passed over."""

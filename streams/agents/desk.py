@@ -33,6 +33,7 @@ from streams.city import City
 from streams.clock import Clock
 from streams.failpoints import Place, reach
 from streams.journal import Journal
+from streams.metrics import Metrics
 from streams.publisher import Publisher
 from streams.publishing import CENTRE_PARTITION, dead_messages, desk_messages, stray
 from streams.settings import Settings
@@ -48,6 +49,7 @@ PUMP_S = 0.05
 STEP_RECORDS = 256
 """Under the wall clock: a step is decided in one go, at some 0.1 ms a record, and nothing else is done meanwhile."""
 STEP = msgspec.msgpack.Decoder(Step)
+TABLE = f"desk/{CENTRE_PARTITION}"
 META, SUSPECTS = "shell/meta", "shell/suspects"
 """Entries of the table that are not the Desk's own."""
 
@@ -87,11 +89,12 @@ class DeskAgent:
         publisher: Publisher,
         store: Store,
         clock: Clock,
+        metrics: Metrics,
         open_journal: OpenJournal,
         accounts: Accounts | None = None,
         canaries: CanaryWatch | None = None,
     ) -> None:
-        self.city, self.settings, self.flow = city, settings, flow
+        self.city, self.settings, self.flow, self.metrics = city, settings, flow, metrics
         self.accounts = Accounts() if accounts is None else accounts
         self.canaries = CanaryWatch(clock, settings.partitions) if canaries is None else canaries
         self.publisher, self.store, self.clock, self.open_journal = publisher, store, clock, open_journal
@@ -100,11 +103,16 @@ class DeskAgent:
         self.queues = self._queues()
         self.lock = asyncio.Lock()
         self.journalled = 0
+        self.repeating = False
         self.saving = self._saving()
         self.counts: dict[str, int] = defaultdict(int)
 
     def _saving(self) -> Saving:
-        return Saving(self._snapshot, self.lock, self.clock, self.settings.store_every_s)
+        return Saving(self._snapshot, self._settled, self.lock, self.clock, self.settings.store_every_s)
+
+    @property
+    def tps(self) -> list[TP]:
+        return [TP(full, CENTRE_PARTITION) for full in self.topics]
 
     def _queues(self) -> Queues:
         return Queues(
@@ -122,7 +130,7 @@ class DeskAgent:
         await self._close()
         if not mine:
             return {}
-        table, entries = await self.store.open(f"desk/{CENTRE_PARTITION}")
+        table, entries = await self.store.open(TABLE)
         try:
             journal = await self.open_journal(CENTRE_PARTITION)
         except BaseException:
@@ -135,10 +143,12 @@ class DeskAgent:
         if entries:
             with no_collecting():
                 self.opened.desk.restore(entries)
-        self.journalled = meta.journal
+        self.journalled, self.repeating = meta.journal, True
         async for at, data in journal.read_from(meta.journal):
             await self._do(STEP.decode(data), at)
             self.journalled = at + 1
+        self.repeating = False
+        self.metrics.current(TABLE)
         self.saving = self._saving()
         self.saving.changed = True
         self.queues.done_us = self.opened.desk.now_us
@@ -156,6 +166,8 @@ class DeskAgent:
         if self.opened is not None:
             opened, self.opened = self.opened, None
             self.canaries.end()
+            await self.publisher.forget(self.tps)
+            self.metrics.closed(TABLE)
             await opened.journal.close()
             await opened.table.close()
 
@@ -197,12 +209,16 @@ class DeskAgent:
             async with self.lock:
                 if self.opened is not None:
                     await self._step(Step([Part([], self.clock.now_us())], {}))
+        if not self.saving.changed:
+            self.metrics.current(TABLE)
         await self.saving.when_due()
 
     async def _step(self, step: Step) -> None:
         assert self.opened is not None
         for piece in pieces(step):
+            began_s = self.clock.monotonic_s()
             at = await self.opened.journal.append(msgspec.msgpack.encode(piece))
+            self.metrics.step(at, self.opened.journal.epoch(), self.clock.monotonic_s() - began_s)
             reach(Place.JOURNALLED)
             await self._do(piece, at, self.accounts)
             self.journalled, self.saving.changed = at + 1, True
@@ -231,22 +247,25 @@ class DeskAgent:
         suspects = suspicion.records if suspicion.at == at else Suspects()
         places = range(first, first + len(records))
         for some in suspects.fed_together(places):
-            fed, letters = records[some], self.city.letters
+            fed, began_s = records[some], self.clock.monotonic_s()
             if len(fed) == 1 and places[some][0] in suspects.bad:
-                failures, bins = [refused(0, topic)], {"dead": 1}
+                outcome = DeskOutcome(failures=[refused(0, topic)], counts={"dead": 1})
             else:
                 try:
                     outcome = self.opened.desk.feed("detections" if topic == URGENT_DETECTIONS else topic, fed)
                 except Exception:
                     await self._suspect(Suspicion(at, suspects.failed(places[some])))
                     raise
-                await self._send(outcome, at)
-                failures = outcome.failures
-                bins = {name: outcome.counts[name] for name in BINS if name in outcome.counts}
-            await self.publisher.send(dead_messages(failures, fed, topic, CENTRE_PARTITION, letters))
+            took_s = self.clock.monotonic_s() - began_s
+            letters = dead_messages(outcome.failures, fed, topic, CENTRE_PARTITION, self.city.letters)
+            self.publisher.post(self._tp(topic), letters)
+            await self._send(outcome, at)
             if accounts is not None:
+                bins = {name: outcome.counts[name] for name in BINS if name in outcome.counts}
                 offsets, stamps = [r.offset for r in fed], [r.timestamp for r in fed]
                 accounts.left_counted(self._tp(topic), offsets, stamps, bins)
+                dead = [failure.reason for failure in outcome.failures]
+                self.metrics.chunk(topic, CENTRE_PARTITION, len(fed), bins, dead=dead, seconds=took_s)
 
     async def _suspect(self, suspicion: Suspicion) -> None:
         """For whoever goes on after us; only this: the Desk we hold may be half changed."""
@@ -258,17 +277,22 @@ class DeskAgent:
         assert self.opened is not None
         await self.publisher.send(desk_messages(outcome.outputs), epoch=self.opened.journal.epoch(), seq=at)
         reach(Place.STEP_SENT)
+        if not self.repeating:
+            self.metrics.decided(outcome.outputs, outcome.counts)
         for name, count in outcome.counts.items():
             self.counts[name] += count
 
     async def _astray(self, topic: str, chunk: Chunk) -> None:
         """Everything for this command centre belongs on its partition; clock records may stand on any."""
         strays = [stray(n, topic, r.key, chunk.partition) for n, r in enumerate(chunk.records) if tick_us(r) is None]
-        await self.publisher.send(dead_messages(strays, chunk.records, topic, chunk.partition, self.city.letters))
+        self.publisher.post(chunk.tp, dead_messages(strays, chunk.records, topic, chunk.partition, self.city.letters))
+        reasons = [stray.reason for stray in strays]
+        self.metrics.chunk(topic, chunk.partition, len(chunk), {"dead": len(strays)}, dead=reasons)
         self.counts["dead"] += len(strays)
         self._apart(chunk, "dead", [chunk.records[stray.record] for stray in strays])
         self._apart(chunk, "clock", [r for r in chunk.records if tick_us(r) is not None])
         self.accounts.finished(chunk.tp, chunk.next_offset)
+        await self.publisher.flushed(chunk.tp)
         self.flow.stored(chunk.tp, chunk.next_offset)
 
     def _apart(self, chunk: Chunk, bin_name: str, records: Sequence[Record]) -> None:
@@ -280,11 +304,17 @@ class DeskAgent:
 
     # state
 
+    async def _settled(self) -> None:
+        await self.publisher.posted(self.tps)
+
     def _snapshot(self) -> Save | None:
         """What changed of the Desk, with its place in the journal; when it is stored Kafka may commit up to its
         offsets."""
         opened = self.opened
         if opened is None:
+            return None
+        if any(map(self.publisher.waiting, self.tps)):  # after a crash the journal says again what the letters say
+            self.saving.changed = True
             return None
         meta, changes = Meta(self.journalled, dict(opened.offsets)), opened.desk.changes()
         changes[META] = msgspec.json.encode(meta)
@@ -294,8 +324,11 @@ class DeskAgent:
         return self._save(opened, changes, meta)
 
     async def _save(self, opened: Opened, changes: Mapping[str, bytes | None], meta: Meta) -> None:
+        began_s = self.clock.monotonic_s()
         await opened.table.save(changes)
         reach(Place.SAVED)
+        nbytes = sum(len(entry or b"") for entry in changes.values())
+        self.metrics.saved(TABLE, nbytes, len(changes), self.clock.monotonic_s() - began_s)
         await opened.journal.trim(meta.journal)
         reach(Place.TRIMMED)
         for full, name in self.topics.items():

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
 
+from models.detections import Detection
 from models.observations import DecodeFailure
 from models.streams import DETECTOR_TOPICS
 from models.ticks import tick_us
@@ -25,6 +26,7 @@ from streams.agents.suspects import Suspects, refused, without
 from streams.city import City
 from streams.clock import Clock
 from streams.failpoints import Place, reach
+from streams.metrics import Metrics
 from streams.publisher import Publisher
 from streams.publishing import (
     CENTRE_PARTITION,
@@ -32,7 +34,7 @@ from streams.publishing import (
     detection_messages,
     detector_source,
     is_area,
-    lane_messages,
+    lane_letters,
     stray,
 )
 from streams.settings import Settings
@@ -81,9 +83,10 @@ class DetectorAgent:
         publisher: Publisher,
         store: Store,
         clock: Clock,
+        metrics: Metrics,
         accounts: Accounts | None = None,
     ) -> None:
-        self.city, self.settings, self.flow = city, settings, flow
+        self.city, self.settings, self.flow, self.metrics = city, settings, flow, metrics
         self.accounts = Accounts() if accounts is None else accounts
         self.publisher, self.store, self.clock = publisher, store, clock
         self.held: dict[int, Held] = {}
@@ -118,11 +121,14 @@ class DetectorAgent:
                 held.next_offset[topic] = where.offset
             if where.tick_us:
                 held.ticks_us[topic] = where.tick_us
-        snapshot = partial(self._snapshot, partition, held)
-        held.saving = Saving(snapshot, held.lock, self.clock, self.settings.store_every_s)
+        snapshot, settled = partial(self._snapshot, partition, held), partial(self._settled, partition, held)
+        held.saving = Saving(snapshot, settled, held.lock, self.clock, self.settings.store_every_s)
+        self.metrics.current(f"detector/{partition}")
 
     async def _close(self, partitions: list[int]) -> None:
+        await self.publisher.forget([TP(full, partition) for full in self.topics for partition in partitions])
         for partition in partitions:
+            self.metrics.closed(f"detector/{partition}")
             await self.held.pop(partition).table.close()
 
     async def revoked(self, tps: frozenset[TP]) -> None:
@@ -157,23 +163,34 @@ class DetectorAgent:
             away = [*(stray.record for stray in strays), *ticks]
         if away:
             records = records.without(away)
+        began_s = self.clock.monotonic_s()
         try:
             outcome = held.detector.feed(topic, records)
         except Exception:
             await self._suspect(held, topic, records.offsets)
             raise
+        took_s = self.clock.monotonic_s() - began_s
         reach(Place.DECIDED)
-        letters = self.city.letters
-        messages = lane_messages(outcome, records, topic, partition, self.settings.centre, letters, self.urgent)
+        sealing = self.city.letters
+        letters = lane_letters(outcome, records, topic, partition, sealing) if outcome.dead or outcome.late else []
         if strays:
-            messages += dead_messages(strays, all_records, topic, partition, letters)
-        if messages:
-            await self.publisher.send(messages)
+            letters += dead_messages(strays, all_records, topic, partition, sealing)
+        self.publisher.post(tp, letters)
+        await self._tell(outcome.detections, partition)
         reach(Place.SENT)
         if ticks and self.settings.clock == "stream":
             await self._pass_on_clock(held, topic, max(ticks.values()), partition)
-        self._count(outcome, len(strays))
+        bins = {**binned(outcome), "dead": len(outcome.dead) + len(strays)}
+        self._count(bins, outcome.detections)
         self._account(tp, all_records, outcome, {stray.record for stray in strays}, ticks)
+        reasons = [failure.reason for failure in (*outcome.dead, *strays)]
+        late_us = [late.late_by_us for late in outcome.late]
+        self.metrics.chunk(topic, partition, len(all_records), bins, dead=reasons, late_us=late_us, seconds=took_s)
+
+    async def _tell(self, detections: Sequence[Detection], partition: int) -> None:
+        if detections:
+            await self.publisher.send(detection_messages(detections, self.settings.centre, partition, self.urgent))
+            self.metrics.detected(detections)
 
     async def _suspect(self, held: Held, topic: str, offsets: list[int]) -> None:
         """For whoever goes on after us; only this: the state we hold may be half changed."""
@@ -181,15 +198,11 @@ class DetectorAgent:
         await held.saving.written()
         await held.table.save({f"{topic}/{SUSPECTS}": held.suspects[topic].pack()})
 
-    def _count(self, outcome: LaneOutcome, strays: int) -> None:
-        counts = self.counts
-        counts["used"] += outcome.used
-        counts["filtered"] += outcome.filtered
-        counts["duplicate"] += outcome.duplicate
-        counts["late"] += len(outcome.late)
-        counts["dead"] += len(outcome.dead) + strays
-        counts["detections"] += len(outcome.detections)
-        counts["raised"] += sum(d.kind == "raised" for d in outcome.detections)
+    def _count(self, bins: Mapping[str, int], detections: Sequence[Detection]) -> None:
+        for name, number in bins.items():
+            self.counts[name] += number
+        self.counts["detections"] += len(detections)
+        self.counts["raised"] += sum(d.kind == "raised" for d in detections)
 
     def _account(self, tp: TP, records: Records, outcome: LaneOutcome, strays: set[int], ticks: Ticks) -> None:
         """Every record that was taken is in a bin: those fed where the lane says, the others here."""
@@ -242,17 +255,26 @@ class DetectorAgent:
                     if detections:
                         held.saving.changed = True
                         held.changed.update(quiet)
-                        messages = detection_messages(detections, self.settings.centre, partition, self.urgent)
-                        await self.publisher.send(messages)
+                        await self._tell(detections, partition)
+            if not held.saving.changed:
+                self.metrics.current(f"detector/{partition}")
             await held.saving.when_due()
 
     # state
+
+    async def _settled(self, partition: int, held: Held) -> None:
+        """A lane is stored without what its letters say of it: so they go first, unless their topic is not there."""
+        await self.publisher.posted(TP(full, partition) for full, name in self.topics.items() if name in held.changed)
 
     def _snapshot(self, partition: int, held: Held) -> Save | None:
         """State and offsets of the lanes that changed; when they are stored together Kafka may commit up to those."""
         if self.held.get(partition) is not held:  # it went while its turn to be stored came
             return None
-        topics, held.changed = sorted(held.changed), set()
+        waiting = {name for full, name in self.topics.items() if self.publisher.waiting(TP(full, partition))}
+        topics, held.changed = sorted(held.changed - waiting), held.changed & waiting
+        held.saving.changed = bool(held.changed)
+        if not topics:
+            return None
         lanes = {topic: held.detector.changes(topic) for topic in topics}
         offsets = {topic: held.next_offset[topic] for topic in topics if topic in held.next_offset}
         where = {topic: Where(offsets.get(topic), held.ticks_us.get(topic, 0)) for topic in topics}
@@ -269,13 +291,27 @@ class DetectorAgent:
         where: Mapping[str, Where],
         behind: list[str],
     ) -> None:
+        began_s = self.clock.monotonic_s()
         changes = await asyncio.to_thread(changes_of, lanes, where)
         await table.save({**changes, **{f"{topic}/{SUSPECTS}": None for topic in behind}})
         reach(Place.SAVED)
+        nbytes = sum(len(entry or b"") for entry in changes.values())
+        self.metrics.saved(f"detector/{partition}", nbytes, len(changes), self.clock.monotonic_s() - began_s)
         for full, name in self.topics.items():
             offset = where[name].offset if name in where else None
             if offset is not None and TP(full, partition) in self.flow.assigned:
                 self.flow.stored(TP(full, partition), offset)
+
+
+def binned(outcome: LaneOutcome) -> dict[str, int]:
+    """How many records went where."""
+    return {
+        "used": outcome.used,
+        "filtered": outcome.filtered,
+        "duplicate": outcome.duplicate,
+        "late": len(outcome.late),
+        "dead": len(outcome.dead),
+    }
 
 
 def changes_of(lanes: Mapping[str, Callable[[], Changes]], where: Mapping[str, Where]) -> Changes:

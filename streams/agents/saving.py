@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 
 from streams.clock import Clock
 from streams.transport import die
@@ -14,14 +14,22 @@ Save = Coroutine[None, None, None]
 class Saving:
     """When the state of one thing is stored: when due, if it changed, one save at a time.
 
-    `snapshot` takes the state at once and gives the coroutine that writes it, or nothing where the state is not ours
-    any more; under `lock`, which keeps it from falling between a decision and its acks. A save that fails ends the
-    process: state that can't be stored must not be built on.
+    `snapshot` takes the state at once and gives the coroutine that writes it, or nothing where there is nothing to be
+    stored; under `lock`, which keeps it from falling between a decision and its acks, and after `settled`. A save that
+    fails ends the process: state that can't be stored must not be built on.
     """
 
-    def __init__(self, snapshot: Callable[[], Save | None], lock: asyncio.Lock, clock: Clock, every_s: float) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], Save | None],
+        settled: Callable[[], Awaitable[None]],
+        lock: asyncio.Lock,
+        clock: Clock,
+        every_s: float,
+    ) -> None:
         self.changed = False
-        self._snapshot, self._lock, self._clock, self._every_s = snapshot, lock, clock, every_s
+        self._snapshot, self._settled, self._lock = snapshot, settled, lock
+        self._clock, self._every_s = clock, every_s
         self._began_s = clock.monotonic_s()
         self._task: asyncio.Task[None] | None = None
 
@@ -35,7 +43,9 @@ class Saving:
         async with self._lock:
             self._began_s = self._clock.monotonic_s()
             if self.changed and (self._task is None or self._task.done()):
-                save, self.changed = self._snapshot(), False
+                await self._settled()
+                self.changed = False
+                save = self._snapshot()
                 if save is not None:
                     self._task = asyncio.get_running_loop().create_task(self._guarded(save))
 

@@ -30,6 +30,10 @@ _KNOWN = {
     "streams.broker": ("BrokerError",),
     "streams.city": ("CityProblems",),
     "streams.contracts": ("CatalogueError",),
+    "streams.store": ("StoreError", "StoreFenced"),
+    "streams.journal": ("JournalError",),
+    "streams.archive": ("ArchiveError",),
+    "streams.backup": ("BackupError",),
     "kafka.errors": ("KafkaError",),
 }
 

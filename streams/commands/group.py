@@ -34,17 +34,21 @@ COMMANDS = {
     "tables": "数据表工具 / Check the tables: types, deadlines, calendars, responsibilities",
     "worker": "检测与处置工作进程 / Run the Detectors and the Desk against Kafka; prints `ready` and its partitions",
     "crews": "模拟处置队伍 / Simulated field units that answer the orders",
+    "deliver": "派单外送 / Deliver the orders to the units' own system",
     "topics": "Kafka 主题 / Create and check the topics",
     "feed": "录音送入 Kafka / Send a recording to Kafka, paced by its own clock",
     "record": "Kafka 存成录音 / Write what arrives on topics to a recording",
     "tail": "跟踪主题 / Follow a topic, one line a record",
+    "dead-letters": "死信工具 / Dead letters: list them, show one, send the records again",
+    "backup": "备份 / All that a city decided and remembers, in one file",
+    "restore": "恢复备份 / A backup put back where nothing is",
     "board": "城市看板 / The live board of the city: show it, or keep it in Redis",
     "settings": "全部设置 / Every setting, its value and where it comes from",
 }
 
 
 class Zhinao(click.Group):
-    """Loads `streams.commands.<name>` and takes the command of that name from it."""
+    """Loads `streams.commands.<name>` and takes the command of that name from it; a hyphen is an underscore there."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -52,8 +56,9 @@ class Zhinao(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"streams.commands.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"streams.commands.{name}")
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -20,6 +20,7 @@ from streams.canary import CanarySender, CanaryWatch, wanted, with_canaries
 from streams.city import build_city
 from streams.clock import Clock, WallClock
 from streams.journal import FileJournal, Journal, TopicJournal
+from streams.letterbox import KafkaPost, Letterbox
 from streams.metrics import Metrics, Values
 from streams.producer import Producer
 from streams.publisher import Publisher
@@ -28,13 +29,16 @@ from streams.settings import Settings, client_options, faust_credentials
 from streams.store import FileStore, Store
 from streams.topic_store import TopicStore
 from streams.topics import full_name
-from streams.transport import TP, Flow, Records, ShellApp, bind_agent, create_app, die
+from streams.transport import MAX_CHUNK_RECORDS, TP, Flow, Records, ShellApp, bind_agent, create_app, die
 from streams.watched import Watched, watch
 from streams.worker import run_worker
 
 LANE_TICK_S = 0.25
 """How long a decision on a lane that has fallen silent may wait for the clock. The Desk's own tick is a second."""
 DESK_EVERY = 4
+PLAIN_CHUNK_RECORDS = 256
+"""Without compiled loops a chunk is decided some ten times slower: on a busy machine a full one would hold the loop for
+so long that the watchdog takes it for stuck."""
 GC_THRESHOLDS = (100_000, 50, 100)
 """Some twenty batches of a thousand between two looks at the youngest objects."""
 
@@ -106,7 +110,8 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     detector_topics = [full_name(t, settings.topic_prefix) for t in DETECTOR_TOPICS]
     desk_topics = [full_name(t, settings.topic_prefix) for t in (*DESK_TOPICS, URGENT_DETECTIONS)]
     urgent = {full_name(t, settings.topic_prefix) for t in (*city.urgent_topics, URGENT_DETECTIONS)}
-    flow = Flow([detector_topics, desk_topics], fetch_wait_ms=settings.fetch_wait_ms)
+    chunk = MAX_CHUNK_RECORDS if city.compiled else PLAIN_CHUNK_RECORDS
+    flow = Flow([detector_topics, desk_topics], fetch_wait_ms=settings.fetch_wait_ms, max_chunk_records=chunk)
     app = create_app(
         settings.group,
         settings.servers,
@@ -116,7 +121,14 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     )
     options = client_options(settings)
     producer = Producer(settings.servers, options=options)
-    publisher = Publisher(producer, settings.topic_prefix, clock, city.zone)
+    metrics = Metrics.of(city, settings.topic_prefix)
+    box = Letterbox(
+        KafkaPost(settings.servers, options=options),
+        clock,
+        on_wait=lambda tp: flow.pause([tp]),
+        on_clear=lambda tp: flow.resume([tp]),
+    )
+    publisher = Publisher(producer, box, settings.topic_prefix, clock, city.zone, metrics)
     store, open_journal = stores(settings, producer)
     accounts = Accounts(
         {full_name(t, settings.topic_prefix): t for t in (*DETECTOR_TOPICS, *DESK_TOPICS, URGENT_DETECTIONS)}
@@ -125,11 +137,12 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     if wanted(settings):
         watched_city = with_canaries(city, settings.partitions)
         canary = CanarySender(publisher, clock, settings.partitions), settings.canary_s
-    detectors = DetectorAgent(watched_city, settings, flow, publisher, store, clock, accounts)
+    detectors = DetectorAgent(watched_city, settings, flow, publisher, store, clock, metrics, accounts)
     canaries = CanaryWatch(clock, settings.partitions)
-    desk = DeskAgent(city, settings, flow, publisher, store, clock, open_journal, accounts, canaries)
-    watched = watch(settings, flow, Metrics.of(city, settings.topic_prefix))
-    read_state(watched.metrics, detectors, clock)
+    desk = DeskAgent(city, settings, flow, publisher, store, clock, metrics, open_journal, accounts, canaries)
+    watched = watch(settings, flow, metrics)
+    read_state(metrics, detectors, desk, clock)
+    read_checks(metrics, accounts, canaries if canary is not None else None, box)
     heart = Heart(producer, (detectors, desk), flow, watched, accounts, canary)
 
     def taken(tp: TP, records: Records) -> None:
@@ -156,8 +169,8 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     return app, heart
 
 
-def read_state(metrics: Metrics, detectors: DetectorAgent, clock: Clock) -> None:
-    """What can be asked of the Detectors whenever somebody scrapes."""
+def read_state(metrics: Metrics, detectors: DetectorAgent, desk: DeskAgent, clock: Clock) -> None:
+    """What can be asked of the Detectors and the Desk whenever somebody scrapes."""
 
     def delays() -> Values:
         now_us = clock.now_us()
@@ -172,8 +185,37 @@ def read_state(metrics: Metrics, detectors: DetectorAgent, clock: Clock) -> None
         held = list(detectors.held.items())
         return {(f"detector/{partition}",): one.detector.memory().nbytes for partition, one in held}
 
+    def entries() -> Values:
+        held = [
+            (f"detector/{partition}", one.detector.memory().runs) for partition, one in list(detectors.held.items())
+        ]
+        opened = [] if (is_open := desk.opened) is None else [(f"desk/{CENTRE_PARTITION}", is_open.desk.open_incidents)]
+        return {(table,): number for table, number in (*held, *opened)}
+
+    def evicted() -> Values:
+        held = list(detectors.held.items())
+        return {(f"detector/{partition}",): one.detector.memory().evicted for partition, one in held}
+
     metrics.reads("zhinao_watermark_delay_seconds", delays)
     metrics.reads("zhinao_memory_bytes", memory)
+    metrics.reads("zhinao_memory_entries", entries)
+    metrics.reads("zhinao_evicted_total", evicted)
+
+
+def read_checks(metrics: Metrics, accounts: Accounts, canaries: CanaryWatch | None, box: Letterbox) -> None:
+    """What the checks that run beside the work, and the letterbox, know. `canaries`: none where none is sent."""
+    topics = (*DETECTOR_TOPICS, *DESK_TOPICS, URGENT_DETECTIONS)
+
+    def mismatches() -> Values:
+        """Zeros too: a counter that begins with 1 shows nobody an increase."""
+        return {(topic,): accounts.mismatches[topic] for topic in topics}
+
+    if canaries is not None:
+        canaries.on_delay, missing_s = metrics.canary, canaries.missing_s
+        metrics.reads("zhinao_canary_missing_seconds", lambda: {(str(p),): s for p, s in missing_s().items()})
+    metrics.reads("zhinao_accounts_mismatch_total", mismatches)
+    metrics.reads("zhinao_letters_unsent", lambda: {(): sum(box.waiting.values())})
+    metrics.reads("zhinao_letters_unsent_seconds", lambda: {(): box.oldest_s})
 
 
 def spare_the_collector() -> None:

@@ -48,7 +48,7 @@ _PROPERTIES = """\
 process.roles=broker,controller
 node.id={node}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 controller.quorum.voters={voters}
@@ -180,7 +180,11 @@ class KafkaBroker:
 
     log_name = "broker log"
 
-    def __init__(self, folder: Path, *, brokers: int = 1, heap_mb: int = 512) -> None:
+    def __init__(self, folder: Path, *, brokers: int = 1, heap_mb: int = 512, advertised: int | None = None) -> None:
+        """`advertised`: the port of one broker that clients are told, where a proxy stands before it."""
+        if advertised is not None and brokers != 1:
+            raise ValueError("one proxy stands before one broker")
+        self._advertised = advertised
         self._java = _find_java()
         self._classpath = f"{HERE}:{fetch_jars()}/*"
         self._heap_mb = heap_mb
@@ -190,6 +194,11 @@ class KafkaBroker:
     def bootstrap(self) -> str:
         """`host:port`, or several with commas."""
         return ",".join(node.address for node in self._nodes)
+
+    @property
+    def port(self) -> int:
+        """Where the first broker itself listens."""
+        return self._nodes[0].port
 
     @property
     def replicas(self) -> int:
@@ -326,6 +335,7 @@ class KafkaBroker:
                 _PROPERTIES.format(
                     node=node.number,
                     port=node.port,
+                    advertised=self._advertised or node.port,
                     controller_port=node.controller_port,
                     voters=voters,
                     data=node.data,

@@ -22,7 +22,7 @@ from rules.detection.detector import Detector, LaneOutcome
 from rules.incidents.desk import BINS, DeskOutcome
 from streams.agents.desk import STEP
 from streams.agents.queues import Part, Queues, Step, kept, pieces
-from streams.publishing import Letters, desk_messages, lane_messages
+from streams.publishing import Letters, desk_messages, detection_messages, lane_letters
 from streams.topics import TOPICS as SPECS
 from streams.transport import TP, Chunk
 from streams.transport import Record as Fetched
@@ -128,7 +128,8 @@ class DetectorTrial:
         spared = [record for number, record in enumerate(records) if number not in dead]
         alone = self.spared.feed(topic, spared)
         assert alone.detections == outcome.detections
-        for message in lane_messages(outcome, records, topic, HOME, "city", Letters(VAULT)):
+        told = detection_messages(outcome.detections, "city", HOME)
+        for message in told + lane_letters(outcome, records, topic, HOME, Letters(VAULT)):
             assert len(message.value) < SPECS[message.topic].max_message_bytes
         assert bins(alone)[:4] == bins(outcome)[:4]
         assert not alone.dead

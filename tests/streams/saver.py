@@ -1,10 +1,10 @@
 """A process that saves until it is killed: `python -m tests.streams.saver file FOLDER` or `topic SERVERS TOPIC`.
 
-Save n sets ENTRIES entries to n, and leaves one entry of its own where save n-1 had left one. When it is done it says
-n.
+Save n sets ENTRIES entries to n, and leaves one entry of its own where save n-1 had left one; then it says n.
 """
 
 import asyncio
+import random
 import sys
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from streams.topic_store import TopicStore
 
 NAME = "desk/0"
 ENTRIES = 40
-# Some megabytes a save, so that it takes a while and is several batches. They compress to nothing but are different.
-FILLING = 50_000
+# A save of 1.2 MB that does not compress: two batches on a topic.
+FILLING = 30_000
+PAUSE_S = 0.02
 
 
 def store_of(kind: str, *where: str) -> Store:
@@ -24,8 +25,8 @@ def store_of(kind: str, *where: str) -> Store:
 
 def changes_of(number: int) -> dict[str, bytes | None]:
     """What save `number` is."""
-    filling = bytes((number * 7 + at * 13) % 251 for at in range(251)) * (FILLING // 251)
-    entries: dict[str, bytes | None] = {f"entry-{at}": b"%d %d " % (number, at) + filling for at in range(ENTRIES)}
+    chance = random.Random(number)
+    entries: dict[str, bytes | None] = {f"entry-{at}": chance.randbytes(FILLING) for at in range(ENTRIES)}
     return entries | {f"only-{number}": b"here", f"only-{number - 1}": None}
 
 
@@ -45,6 +46,7 @@ async def save_on(store: Store) -> None:
         number += 1
         await table.save(changes_of(number))
         print(number, flush=True)
+        await asyncio.sleep(PAUSE_S)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +14,7 @@ from models.streams import DETECTOR_TOPICS
 from models.ticks import TICK_HEADER
 from rules.detection.detector import Detector
 from streams.agents.detectors import DetectorAgent
+from streams.metrics import Metrics
 from streams.publishing import Letters, Message
 from streams.store import Table
 from streams.topics import full_name, partition_for
@@ -38,10 +39,24 @@ class Shell:
         self.hold.set()
         self.hold_sends.set()
         self.time_s = 0.0
+        self.hold_letters, self.held_letters = False, set[TP]()
 
     async def send(self, messages: Sequence[Message]) -> None:
         await self.hold_sends.wait()
         self.log += [(m.topic, m) for m in messages]
+
+    def post(self, tp: TP, letters: Sequence[Message]) -> None:
+        self.log += [(m.topic, m) for m in letters]
+        if letters and self.hold_letters:
+            self.held_letters.add(tp)
+
+    async def posted(self, tps: Iterable[TP]) -> None: ...
+
+    def waiting(self, tp: TP) -> bool:
+        return tp in self.held_letters
+
+    async def forget(self, tps: Collection[TP]) -> None:
+        self.held_letters -= set(tps)
 
     async def tick(self, topic: str, key: str, partition: int, at_us: int, source: str) -> None:
         self.log.append(("tick", at_us))
@@ -95,16 +110,17 @@ class World:
         self.shell = Shell()
         self.clock = clock
         self.offsets: dict[str, int] = {}
+        self.urgent: frozenset[str] = frozenset()
 
     async def agent(self) -> DetectorAgent:
         city: Any = SimpleNamespace(
-            detector=lambda partition: self.stage.new(), centre="city", letters=Letters(), urgent_rules=frozenset()
+            detector=lambda partition: self.stage.new(), centre="city", letters=Letters(), urgent_rules=self.urgent
         )
         settings: Any = SimpleNamespace(
             topic_prefix="zhinao", partitions=PARTITIONS, clock=self.clock, centre="city", store_every_s=1e9
         )
         shell: Any = self.shell
-        agent = DetectorAgent(city, settings, shell, shell, shell, shell)
+        agent = DetectorAgent(city, settings, shell, shell, shell, shell, Metrics())
         self.starts = await agent.assigned(ALL_MINE)
         return agent
 
@@ -293,5 +309,37 @@ def test_a_record_the_core_fails_on_costs_two_restarts_and_that_record(monkeypat
         assert [orjson.loads(m.value)["kind"] for m in world.shell.all("detections")] == ["raised"]
         await stored(agent)
         assert "camera.tracks/suspects" not in world.shell.tables[f"detector/{MINE}"]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(("clock", "topic"), [("wall", "detections.urgent"), ("stream", "detections")])
+def test_what_urgent_rules_tell_has_a_topic_of_its_own_under_the_wall_clock(clock: str, topic: str) -> None:
+    async def play() -> None:
+        world = World(clock)
+        world.urgent = frozenset({"parked"})
+        agent = await world.agent()
+        await agent.take(world.chunk("camera.tracks", *(seen(t) for t in range(130))))
+        told = [m for name, m in world.shell.log if name.startswith("detections")]
+        assert [m.topic for m in told] == [topic]
+        assert orjson.loads(told[0].value)["rule"] == "parked"
+
+    asyncio.run(play())
+
+
+def test_a_lane_whose_letters_wait_is_not_stored_and_the_others_are() -> None:
+    async def play() -> None:
+        world = World()
+        world.shell.hold_letters = True
+        agent = await world.agent()
+        await agent.take(world.chunk("camera.tracks", seen(1), seen(2, None)))
+        await agent.take(world.chunk("sensor.readings", tick(1)))
+        await stored(agent)
+        assert world.shell.all("stored") == [(full_name("sensor.readings", "zhinao"), 1)]
+        await stored(agent)
+        assert len(world.shell.all("save")) == 1  # nothing else may be stored yet
+        world.shell.held_letters.clear()
+        await stored(agent)
+        assert world.shell.all("stored")[1:] == [(full_name("camera.tracks", "zhinao"), 2)]
 
     asyncio.run(play())

@@ -104,6 +104,8 @@ WRONG_USES = {
     "zones that are not there": (["zones", "check", "gone.geojson"], "'gone.geojson' does not exist"),
     "tables that are no folder": (["tables", "check", "app.py"], "'app.py' is a file"),
     "nothing to record": (["record"], "missing argument 'TOPIC...'"),
+    "an instant without sense": (["dead-letters", "list", "--since", "soon"], "'soon' is no instant"),
+    "nowhere to deliver to": (["deliver"], "missing option '--to'"),
     "no speed at all": (["demo", "--speed", "0"], "0 is not in the range"),
 }
 

@@ -238,3 +238,16 @@ def test_the_fence_lets_the_highest_epoch_through() -> None:
     fence = _Fence()
     seen = [(OPEN, 1), (STEP, 1), (OPEN, 3), (STEP, 1), (STEP, 2), (STEP, 3), (OPEN, 2), (STEP, 3)]
     assert [fence.passes(*record) for record in seen] == [False, True, False, False, False, True, False, True]
+
+
+def test_the_epoch_rises_when_every_step_was_trimmed(open_journal: Opener) -> None:
+    async def check() -> None:
+        epochs = []
+        for _ in range(3):
+            async with open_journal() as journal:
+                epochs.append(journal.epoch())
+                at = await journal.append(b"step")
+                await journal.trim(at + 1)
+        assert epochs == sorted(set(epochs))
+
+    asyncio.run(check())

@@ -56,6 +56,8 @@ def test_the_environment_sets_everything(monkeypatch: pytest.MonkeyPatch) -> Non
         ("KAFKA_URL", "kafka://one", "'one' is not host:port"),
         ("KAFKA_URL", "kafka://me:pw@one:9092", "ZHINAO_KAFKA_USER"),
         ("REDIS_URL", "http://cache", "must look like redis://host:port/0"),
+        ("ZHINAO_DELIVER_KEY", "short", "ZHINAO_DELIVER_KEY: is shorter than 16 characters"),
+        ("ZHINAO_DELIVER_HOSTS", "one, http://two/", "'http://two/' is no host or host:port"),
         ("ZHINAO_PARTITIONS", "many", "'many' is not a whole number"),
         ("ZHINAO_PARTITIONS", "0", "should be greater than or equal to 1"),
         ("ZHINAO_PARTITIONS", "8", "the embedded broker always has 4"),

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from streams import topic_store
+from streams import topic_store, topics
 from streams.failpoints import VARIABLE
 from streams.store import FileStore, Store, StoreError, StoreFenced, Table, partition_of, read_partition
 from streams.topic_store import TopicStore
@@ -484,6 +484,9 @@ def test_a_cluster_without_transactions_is_named(
     monkeypatch.setattr(topic_store, "OPEN_LIMIT_S", 4.0)
     kafka = start_kafka()
     kafka.create_topics("state", config=EAGER)
+    (finding,) = (one for one in topics.check(kafka.bootstrap, "zhinao", 4) if one.fault is topics.Fault.TRANSACTIONS)
+    assert finding.severity == "error"
+    assert "replication.factor=3, but brokers are 1" in finding.message
     with pytest.raises(StoreError, match=r"replication\.factor"):
         asyncio.run(reopened(Place("topic", kafka.bootstrap, "state"), "desk/0"))
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.partitioner.default import murmur2 as kafka_python_murmur2
 
-from models.streams import DESK_TOPICS, DETECTOR_TOPICS
+from models.streams import DESK_TOPICS, DETECTOR_TOPICS, URGENT_DETECTIONS
 from streams.broker import EmbeddedBroker
 from streams.topics import (
     TOPICS,
@@ -51,7 +51,7 @@ def test_names_go_there_and_back() -> None:
 
 def test_every_stream_has_its_topic_and_the_special_ones_are_special() -> None:
     assert tuple(spec.name for spec in by_role(Role.DETECTOR_INPUT)) == DETECTOR_TOPICS
-    assert tuple(spec.name for spec in by_role(Role.DESK_INPUT)) == DESK_TOPICS
+    assert tuple(spec.name for spec in by_role(Role.DESK_INPUT)) == (*DESK_TOPICS, URGENT_DETECTIONS)
     compacted = {name for name, spec in TOPICS.items() if spec.compacted}
     assert compacted == {"incidents.state", "traffic.states", "traffic.forecasts", "state"}
     assert TOPICS["dead-letters"].max_message_bytes == 4 * 1024 * 1024

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.ids import content_id
-from models.times import SECOND_US
+from models.times import MINUTE_US, SECOND_US
 from rules.incidents.cabinet import Cabinet
 from rules.incidents.desk import Desk, StateMismatch
 from rules.incidents.entries import VERSION
@@ -40,7 +40,7 @@ from tests.rules.incidents.city import (
     ticket,
 )
 from tests.rules.incidents.city import record as city_record
-from tests.rules.incidents.test_properties import END, RULES, days
+from tests.rules.incidents.test_properties import END, RULES, days, dossiers_of
 
 HOURS = 3600.0
 FORGOTTEN = END + (REOPEN_US + 2 * SEEN_US) / SECOND_US
@@ -83,12 +83,47 @@ def restarted(table: Table, seed: int = 0) -> Desk:
 
 # ---------------------------------------------------------------------------------------------------- properties
 
+BUSY = [(rule, opened) for rule in (PARKING, SMOKE, VENDOR) for opened in (120, 900)]
+ACTIONS = ("accepted", "arrived", "handled", "returned", "note")
+COMMANDS = ("confirm", "merge", "suspend", "resume", "extend", "escalate", "false_alarm", "reopen", "close")
 
-@settings(max_examples=150)
-@given(days(), st.data())
+
+@st.composite
+def a_word(draw) -> list[Said]:
+    """About one of few incidents, so that much is said of each: by the stream, its unit, a person or a citizen."""
+    of, opened = draw(st.sampled_from(BUSY))
+    identity, seconds, n = incident(opened, of), float(draw(st.integers(200, 4000))), draw(st.integers(0, 9))
+    match draw(st.sampled_from(["stream", "unit", "unit", "person", "person", "citizen"])):
+        case "stream":
+            said = detection(seconds, draw(st.sampled_from(["still", "unknown", "cleared"])), of=of, opened=opened)
+        case "unit":
+            order_id = content_id("o", identity, draw(st.integers(1, 2)))
+            said = feedback(seconds, order_id, identity, draw(st.sampled_from(ACTIONS)), n=n)
+        case "person":
+            args = {"into": incident(*reversed(draw(st.sampled_from(BUSY)))), "minutes": 5}
+            said = command(seconds, identity, draw(st.sampled_from(COMMANDS)), role="verifier", args=args)
+        case _:
+            said = ticket(seconds, f"T{n % 3}", "违法停车", caller=f"1380000000{n}")
+    return [said]
+
+
+@st.composite
+def busy_days(draw) -> list[Said]:
+    """Six incidents, and many words about them."""
+    said = [one for word in draw(st.lists(a_word(), min_size=5, max_size=30)) for one in word]
+    said += [detection(opened, "raised", of=of, opened=opened) for of, opened in BUSY if of is not PARKING]
+    said += [detection(opened, "raised", "open_case", of=of, opened=opened) for of, opened in BUSY if of is PARKING]
+    return sorted(said, key=lambda one: one[1].timestamp)
+
+
+some_days = st.one_of(days(), busy_days())
+
+
+@settings(max_examples=200)
+@given(some_days, st.data())
 def test_what_was_saved_bit_by_bit_is_all_the_desk_remembers(said, data):
     told, table = Told(desk(*RULES)), Table()
-    saves = data.draw(st.sets(st.integers(0, len(said)), max_size=8))
+    saves = data.draw(st.sets(st.integers(0, len(said)), max_size=20))
     for n, one in enumerate(said):
         if n in saves:
             check(table, told)
@@ -102,7 +137,7 @@ def test_what_was_saved_bit_by_bit_is_all_the_desk_remembers(said, data):
 
 
 @settings(max_examples=100)
-@given(days(), st.data())
+@given(some_days, st.data())
 def test_a_desk_from_the_table_goes_on_as_one_that_never_stopped(said, data):
     """Through the forgetting, where the order of keeping decides; its table holds the same in the end."""
     through, told, table = Told(desk(*RULES)), Told(desk(*RULES)), Table()
@@ -125,7 +160,7 @@ def test_a_desk_from_the_table_goes_on_as_one_that_never_stopped(said, data):
 
 
 @settings(max_examples=50)
-@given(days(), st.integers(0, 40))
+@given(some_days, st.integers(0, 40))
 def test_a_snapshot_changes_nothing_of_what_is_saved_next(said, at):
     told, other = Told(desk(*RULES)), Told(desk(*RULES))
     for one in said[:at]:
@@ -227,12 +262,39 @@ def test_what_is_told_again_is_not_written_again():
     assert table.save(told.desk) == {}
 
 
+def test_the_end_of_a_detection_that_waited_is_a_duplicate_the_second_time():
+    """It was kept for an hour as the end of one not yet seen."""
+    told, table = Told(desk(*RULES)), Table()
+    told.tell(detection(120, "raised", of=VENDOR), detection(121, "cleared", of=VENDOR))
+    told.until(800)
+    told.tell(detection(900, "raised", of=VENDOR, opened=900), detection(901, "cleared", of=VENDOR, opened=900))
+    assert told.counts["quieted"] == 1
+    check(table, told)
+    told.tell(detection(901, "cleared", of=VENDOR, opened=900))
+    assert told.counts["duplicate"] == 1
+    assert table.save(told.desk) == {}
+
+
 def test_what_came_and_went_between_two_saves_is_not_written():
     told, table = Told(desk(*RULES)), Table()
     told.tell(position(10, "u-near"))
     check(table, told)
     told.tell(detection(900, "cleared", of=JAM, opened=800), detection(950, "raised", of=JAM, opened=800))
     assert not [name for name in table.save(told.desk) if name.startswith("g/")]
+
+
+def test_what_becomes_of_an_incident_is_written_with_its_tickets():
+    """Each answer is counted in the ticket's note, and a merge hands the tickets over."""
+    told, table = Told(desk(*RULES)), Table()
+    told.tell(*parked(), ticket(500, "T1", "违法停车"))
+    told.tell(detection(510, "raised", "open_case", opened=510, track="1", lon=LON + 0.01, zone="no-parking/other"))
+    other = told.last.incident_id
+    check(table, told)
+    told.tell(command(520, incident(120), "merge", args={"into": other}))
+    assert {f"i/{other}", f"i/{incident(120)}", "t/T1"} < set(table.save(told.desk))
+    told.tell(command(530, other, "false_alarm"))
+    assert {f"i/{other}", "t/T1"} < set(table.save(told.desk))
+    assert table.entries == told.desk.snapshot()
 
 
 def test_an_incident_that_is_forgotten_leaves_the_table():
@@ -275,6 +337,27 @@ def test_names_are_printable_and_short_whatever_the_ids_are():
     names = told.desk.changes()
     assert {name[0] for name in names} == set("itvegqwsr")
     assert all(name.isprintable() and len(name) <= 130 for name in names)
+
+
+# ---------------------------------------------------------------------------------------------------- alarms
+
+
+def test_alarms_that_are_put_off_again_and_again_do_not_pile_up():
+    """And the ones that count still ring, after a restart too."""
+    told, table = Told(desk(*RULES)), Table()
+    told.tell(*parked())
+    told.feedback(425, "accepted")
+    due_us = dossiers_of(told.desk.snapshot())[0].timers["resolve"]
+    for n in range(500):
+        told.tell(command(430 + n / 10, incident(120), "extend", args={"minutes": 1}))
+    assert len(told.desk._ledger.heap) < 100
+    table.save(told.desk)
+    told.desk = restarted(table)
+    assert len(told.desk._ledger.heap) == 2
+    told.take(told.desk.advance(due_us + 499 * MINUTE_US))
+    assert told.last.reason == "extended_by_person"
+    told.take(told.desk.advance(due_us + 500 * MINUTE_US))
+    assert told.last.reason == "resolve_overdue"
 
 
 # ---------------------------------------------------------------------------------------------------- ids taken
