@@ -20,9 +20,10 @@ from rules.detection.detector import LaneOutcome
 from streams.accounts import BINS, ENTERED, SLOTS, Accounts, lane_bins, mixed
 from streams.agents import detectors
 from streams.broker import EmbeddedBroker
-from streams.topics import all_full_names
+from streams.topics import all_full_names, create
 from streams.transport import TP, Chunk, Record, Records
 from tests.e2e.city import RECORDING, running
+from tests.kafka.broker import KafkaBroker
 from tests.rules.detection.stage import at_ms, frame
 from tests.streams.counting import counting
 from tests.streams.test_agents import World, seen, tick
@@ -366,3 +367,29 @@ def test_a_worker_with_the_shipped_city_has_a_mismatch_only_where_a_record_was_l
             assert entered > 100
             assert worker.stop() == 0
     assert worker.log().count("records do not add up") == len(loss)
+
+
+@pytest.mark.slow
+def test_partitions_that_move_between_workers_and_back_leave_no_mismatch(
+    kafka: KafkaBroker, unique_prefix: str, tmp_path: Path
+) -> None:
+    create(kafka.bootstrap, prefix=unique_prefix, partitions=4)
+    environment = {
+        "KAFKA_URL": f"kafka://{kafka.bootstrap}",
+        "ZHINAO_TOPIC_PREFIX": unique_prefix,
+        "ZHINAO_GROUP": unique_prefix,
+        "ZHINAO_CANARY_S": "0.2",  # the traffic
+    }
+    (second := tmp_path / "second").mkdir()
+    with counting(environment, tmp_path, minute_s=1) as first:
+        first.until("it flows", lambda said: said["records"].get("sensor.readings used", 0) > 20)
+        with counting(environment, second, minute_s=1) as other:
+            other.until("it shares the work", lambda said: said["records"].get("sensor.readings used", 0) > 20)
+            assert other.after(3)["mismatches"] == {}
+            assert other.stop() == 0
+        before = first.after(1)["records"]["sensor.readings used"]
+        first.until("it has all again", lambda said: said["records"]["sensor.readings used"] > before + 40)
+        assert first.after(3)["mismatches"] == {}
+        assert first.newest["in_flight"] < 100
+        assert first.stop() == 0
+    assert "do not add up" not in first.log() + other.log()
