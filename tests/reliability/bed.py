@@ -196,6 +196,8 @@ class Bed:
         """Feed it beside the block; when the block ends all of it is on the topics."""
         feeding = Feeding(load, self.folder, self.environment, speed, drain_s)
         try:
+            while not (feeding.begun() or feeding.ended()):
+                self.wait(0.1)
             yield feeding
             while not feeding.ended():
                 self.wait(0.1)
@@ -284,11 +286,15 @@ class Feeding:
         with RecordingWriter(recording) as writer:
             for line in load.lines():
                 writer.write(line)
-        options = ["--speed", str(speed), "--drain", f"{drain_s:g}s"]
+        options = ["--speed", str(speed), "--drain", f"{drain_s:g}s", "--json"]
         with self.log.open("ab") as output:
             command = [sys.executable, "-m", "app", "feed", str(recording), *options]
             self.process = subprocess.Popen(command, cwd=ROOT, env=dict(environment), stdout=output, stderr=output)
         self.code: int | None = None
+
+    def begun(self) -> bool:
+        """It tells of its progress once a second from then on."""
+        return b'"records"' in self.log.read_bytes()
 
     def ended(self) -> bool:
         self.code = self.process.poll()
