@@ -12,6 +12,7 @@ Every process is ended by its pid when the block ends.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -24,15 +25,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from kafka.admin import KafkaAdminClient, MemberToRemove
 
 from models.streams import URGENT_DETECTIONS
+from streams.agents.detectors import AT, Where
 from streams.failpoints import VARIABLE
 from streams.feeding import TICKED_TOPICS
 from streams.publishing import CENTRE_PARTITION
 from streams.recording import RecordingWriter
 from streams.settings import ROOT
+from streams.topic_store import TopicStore
 from streams.topics import create, full_name
 from tests.processes import tail
 from tests.reliability.equations import ONCE
@@ -244,6 +248,17 @@ class Bed:
         """(committed, end) of every input as of now."""
         with self._reader() as reader:
             return self._committed(reader), self._ends(reader)
+
+    def stored(self) -> dict[TP, int]:
+        """How far the Detectors' state has come in the store; a save that is not complete counts for nothing."""
+        store = TopicStore(self.bootstrap, full_name("state", self.prefix))
+        found: dict[TP, int] = {}
+        for partition in range(PARTITIONS):
+            for key, entry in asyncio.run(store.read(f"detector/{partition}")).items():
+                topic, _, name = key.partition("/")
+                if name == AT:
+                    found[topic, partition] = msgspec.json.decode(entry, type=Where).offset or 0
+        return found
 
     def _behind(self, reader: Any) -> dict[TP, tuple[int, int]]:
         try:
