@@ -40,6 +40,7 @@ from streams.topic_store import TopicStore
 from streams.topics import create, full_name
 from tests.processes import tail
 from tests.reliability.equations import ONCE
+from tests.reliability.feed import BEGUN
 from tests.reliability.load import DRAIN_S, Load
 from tests.reliability.outputs import TP, Kept, Run
 from tests.reliability.replaying import PARTITIONS, RULES
@@ -198,7 +199,7 @@ class Bed:
     @contextmanager
     def feeding(self, load: Load, speed: float, drain_s: float = DRAIN_S) -> Iterator[Feeding]:
         """Feed it beside the block; when the block ends all of it is on the topics."""
-        feeding = Feeding(load, self.folder, self.environment, speed, drain_s)
+        feeding = Feeding(self, load, speed, drain_s)
         try:
             while not (feeding.begun() or feeding.ended()):
                 self.wait(0.1)
@@ -294,22 +295,21 @@ class Bed:
 
 
 class Feeding:
-    """The load on its way, by `zhinao feed`."""
+    """The load on its way, see feed.py."""
 
-    def __init__(self, load: Load, folder: Path, environment: Mapping[str, str], speed: float, drain_s: float) -> None:
-        recording, self.log = folder / f"{load.run}.jsonl", folder / "feed.log"
+    def __init__(self, bed: Bed, load: Load, speed: float, drain_s: float) -> None:
+        recording, self.log = bed.folder / f"{load.run}.jsonl", bed.folder / "feed.log"
         with RecordingWriter(recording) as writer:
             for line in load.lines():
                 writer.write(line)
-        options = ["--speed", str(speed), "--drain", f"{drain_s:g}s", "--json"]
+        told = [str(recording), bed.bootstrap, bed.prefix, str(speed), str(drain_s)]
         with self.log.open("ab") as output:
-            command = [sys.executable, "-m", "app", "feed", str(recording), *options]
-            self.process = subprocess.Popen(command, cwd=ROOT, env=dict(environment), stdout=output, stderr=output)
+            command = [sys.executable, "-m", "tests.reliability.feed", *told]
+            self.process = subprocess.Popen(command, cwd=ROOT, env=bed.environment, stdout=output, stderr=output)
         self.code: int | None = None
 
     def begun(self) -> bool:
-        """It tells of its progress once a second from then on."""
-        return b'"records"' in self.log.read_bytes()
+        return BEGUN in self.log.read_text()
 
     def ended(self) -> bool:
         self.code = self.process.poll()
