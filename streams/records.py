@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast, overload
 
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import FetchResult
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, NoOffsetForPartitionError
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
@@ -242,6 +242,8 @@ def fetched(fetcher: Any, active: AbstractSet[Any], most: int) -> dict[Any, Reco
                 most -= len(records)
                 if not most:
                     break
+        elif isinstance(result._error, NoOffsetForPartitionError):
+            continue  # we always seek: a rebalance came between, and the seek that follows takes this away
         elif found:
             break  # its error is for the next call
         else:

@@ -12,6 +12,7 @@ Every process is ended by its pid when the block ends.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -24,18 +25,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from kafka.admin import KafkaAdminClient, MemberToRemove
 
 from models.streams import URGENT_DETECTIONS
+from streams.agents.detectors import AT, Where
 from streams.failpoints import VARIABLE
 from streams.feeding import TICKED_TOPICS
 from streams.publishing import CENTRE_PARTITION
 from streams.recording import RecordingWriter
 from streams.settings import ROOT
+from streams.topic_store import TopicStore
 from streams.topics import create, full_name
 from tests.processes import tail
 from tests.reliability.equations import ONCE
+from tests.reliability.feed import BEGUN
 from tests.reliability.load import DRAIN_S, Load
 from tests.reliability.outputs import TP, Kept, Run
 from tests.reliability.replaying import PARTITIONS, RULES
@@ -194,8 +199,10 @@ class Bed:
     @contextmanager
     def feeding(self, load: Load, speed: float, drain_s: float = DRAIN_S) -> Iterator[Feeding]:
         """Feed it beside the block; when the block ends all of it is on the topics."""
-        feeding = Feeding(load, self.folder, self.environment, speed, drain_s)
+        feeding = Feeding(self, load, speed, drain_s)
         try:
+            while not (feeding.begun() or feeding.ended()):
+                self.wait(0.1)
             yield feeding
             while not feeding.ended():
                 self.wait(0.1)
@@ -243,6 +250,17 @@ class Bed:
         with self._reader() as reader:
             return self._committed(reader), self._ends(reader)
 
+    def stored(self) -> dict[TP, int]:
+        """How far the Detectors' state has come in the store; a save that is not complete counts for nothing."""
+        store = TopicStore(self.bootstrap, full_name("state", self.prefix))
+        found: dict[TP, int] = {}
+        for partition in range(PARTITIONS):
+            for key, entry in asyncio.run(store.read(f"detector/{partition}")).items():
+                topic, _, name = key.partition("/")
+                if name == AT:
+                    found[topic, partition] = msgspec.json.decode(entry, type=Where).offset or 0
+        return found
+
     def _behind(self, reader: Any) -> dict[TP, tuple[int, int]]:
         try:
             ends, committed = self._ends(reader), self._committed(reader)
@@ -277,18 +295,21 @@ class Bed:
 
 
 class Feeding:
-    """The load on its way, by `zhinao feed`."""
+    """The load on its way, see feed.py."""
 
-    def __init__(self, load: Load, folder: Path, environment: Mapping[str, str], speed: float, drain_s: float) -> None:
-        recording, self.log = folder / f"{load.run}.jsonl", folder / "feed.log"
+    def __init__(self, bed: Bed, load: Load, speed: float, drain_s: float) -> None:
+        recording, self.log = bed.folder / f"{load.run}.jsonl", bed.folder / "feed.log"
         with RecordingWriter(recording) as writer:
             for line in load.lines():
                 writer.write(line)
-        options = ["--speed", str(speed), "--drain", f"{drain_s:g}s"]
+        told = [str(recording), bed.bootstrap, bed.prefix, str(speed), str(drain_s)]
         with self.log.open("ab") as output:
-            command = [sys.executable, "-m", "app", "feed", str(recording), *options]
-            self.process = subprocess.Popen(command, cwd=ROOT, env=dict(environment), stdout=output, stderr=output)
+            command = [sys.executable, "-m", "tests.reliability.feed", *told]
+            self.process = subprocess.Popen(command, cwd=ROOT, env=bed.environment, stdout=output, stderr=output)
         self.code: int | None = None
+
+    def begun(self) -> bool:
+        return BEGUN in self.log.read_text()
 
     def ended(self) -> bool:
         self.code = self.process.poll()

@@ -330,12 +330,9 @@ def share(values: list[float], of: float) -> float:
 
 
 def outcome(run: Run) -> dict[str, object]:
-    """What a run comes to, for comparing it with another's: ids, when and where, and the ways of the incidents. Not
-    which unit goes: that hangs on which of two inputs of the same second the Desk reads first."""
-    given = [each.record.body for each in heard(run.of("dispatch.orders"))]
+    """What a run comes to, for comparing it with another's: what was raised, and what that and the calls opened, with
+    their ids. Not which unit goes and what it answers when: that hangs on which of two topics the Desk reads first."""
     return {
         "raised": sorted(raised_once(run).items()),
         "opened": {i: (life[1]["rule"], life[1]["zone"], life[1]["opened_at"]) for i, life in lives(run).items()},
-        "ways": {i: [life[revision]["state"] for revision in sorted(life)] for i, life in lives(run).items()},
-        "orders": sorted({(body["incident_id"], body["order_id"]) for body in given}),
     }

@@ -10,7 +10,7 @@ import pytest
 from streams.failpoints import Place
 from tests.kafka.broker import KafkaBroker
 from tests.reliability.bed import Bed
-from tests.reliability.equations import busiest, findings, outcome
+from tests.reliability.equations import ahead_of_store, busiest, findings, outcome
 from tests.reliability.load import Load
 from tests.reliability.replaying import as_run, replayed
 
@@ -55,6 +55,7 @@ def test_a_worker_killed_at_any_named_place_leaves_the_result_of_one_that_was_no
                 assert doomed.wait_death(30) == -9
             except subprocess.TimeoutExpired:
                 raise AssertionError(f"the worker did not die at {place}:{TIMES[place]}") from None
+            assert ahead_of_store(bed.positions()[0], bed.stored()) == []
             bed.forget_dead()
             bed.start_worker("next")
         bed.settle()

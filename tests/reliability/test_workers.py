@@ -64,6 +64,7 @@ def test_workers_that_come_and_go_under_live_traffic_take_windows_and_timers_wit
             bed.start_worker("two")
             time.sleep(6)
             bed.start_worker("three")
+            bed.supervised.add("three")
             time.sleep(6)
             assert first.stop() == 0
             bed.workers["two"].kill()
@@ -71,6 +72,7 @@ def test_workers_that_come_and_go_under_live_traffic_take_windows_and_timers_wit
         assert bed.stop() == {"three": 0}
         run = bed.read()
     delays = delays_s(run)
+    print("restarts:", bed.restarts)
     print("delay p50, p99, most (s):", [round(share(delays, of), 2) for of in (0.5, 0.99, 1)])
     assert findings(run, load, raw_at_most=busiest(run, 15_000)) == []
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import FetchError, FetchResult, PartitionRecords
-from aiokafka.errors import CorruptRecordException, TopicAuthorizationFailedError
+from aiokafka.errors import CorruptRecordException, NoOffsetForPartitionError, TopicAuthorizationFailedError
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
@@ -209,6 +209,15 @@ def test_an_error_of_one_partition_waits_until_what_came_before_it_is_given() ->
     with pytest.raises(TopicAuthorizationFailedError):
         fetched(fetcher, {A, B}, 10)
     assert fetcher._records == {}
+
+
+def test_a_worker_that_came_in_the_middle_of_a_rebalance_ended_for_want_of_an_offset() -> None:
+    """aiokafka had looked for one between an assignment and our seek, which names it and takes the error away."""
+    fetcher = Fetcher(a=(0, batch(0, [record(0)])))
+    fetcher._records[B] = unsought = FetchError(error=NoOffsetForPartitionError(B), backoff=0)
+    assert list(fetched(fetcher, {A, B}, 10)) == [A]
+    assert fetched(fetcher, {A, B}, 10) == {}
+    assert fetcher._records == {B: unsought}
 
 
 def test_records_are_a_sequence_of_records() -> None:
