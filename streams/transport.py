@@ -325,6 +325,12 @@ class Flow:
             self.paused.pop(tp, None)
         self._need().resume_partitions(tps)
 
+    @property
+    def chunks(self) -> int:
+        """Handed over to agents and not finished: `BUFFERED_CHUNKS` wait for each agent at most, beside the one it has
+        and the one that is on its way."""
+        return sum(map(len, list(self._in_flight.values())))
+
     def finished(self, chunk: Chunk) -> None:
         """An agent not made by `bind_agent` calls this when it is through with a chunk."""
         waiting = self._in_flight.get(chunk.tp)

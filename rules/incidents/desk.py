@@ -25,7 +25,7 @@ from rules.incidents.entries import Spot, StateMismatch, rest_of
 from rules.incidents.feedback import FeedbackDesk
 from rules.incidents.fusion import ESCALATE, Bin, Fusion
 from rules.incidents.inputs import Decoder, Input, Position, Tick, Ticket, read
-from rules.incidents.ledger import QUIET, Ledger, Output
+from rules.incidents.ledger import EARLY_KEPT, QUIET, Ledger, Output
 from rules.incidents.places import Crew, OnAtlas, Places, Sites, Unit
 from rules.incidents.reasons import Reason
 from rules.incidents.tickets import Tickets
@@ -37,6 +37,7 @@ __all__ = [
     "Crew", "Desk", "DeskOutcome", "Output", "Places", "Reason", "Sites", "StateMismatch", "Tables", "Unit",
 ]  # fmt: skip
 
+MOST_EARLY = 2 * EARLY_KEPT
 BINS = ("used", "duplicate", "filtered", "late", "dead")
 
 
@@ -88,6 +89,11 @@ class Desk:
     @property
     def open_incidents(self) -> int:
         return self._ledger.dossiers.open
+
+    @property
+    def early(self) -> int:
+        """Answers to orders it has not seen yet, and ends of detections: `MOST_EARLY` at most, the oldest go."""
+        return len(self._ledger.early) + len(self._ledger.gone)
 
     def feed(self, topic: str, records: Sequence[RawRecord]) -> DeskOutcome:
         """Take records of one topic in log order; clock records (null value, `zhinao_tick`) only move the time.

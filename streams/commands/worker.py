@@ -12,6 +12,7 @@ import click
 import faust
 
 from models.streams import DESK_TOPICS, DETECTOR_TOPICS, URGENT_DETECTIONS
+from rules.incidents.desk import MOST_EARLY
 from streams import logs
 from streams.accounts import Accounts
 from streams.agents.desk import PUMP_S, DeskAgent, OpenJournal
@@ -29,7 +30,17 @@ from streams.settings import Settings, client_options, faust_credentials
 from streams.store import FileStore, Store
 from streams.topic_store import TopicStore
 from streams.topics import full_name
-from streams.transport import MAX_CHUNK_RECORDS, TP, Flow, Records, ShellApp, bind_agent, create_app, die
+from streams.transport import (
+    BUFFERED_CHUNKS,
+    MAX_CHUNK_RECORDS,
+    TP,
+    Flow,
+    Records,
+    ShellApp,
+    bind_agent,
+    create_app,
+    die,
+)
 from streams.watched import Watched, watch
 from streams.worker import run_worker
 
@@ -161,11 +172,14 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
         accounts.forget(accounts.sources)
 
     flow.on_assigned, flow.on_revoked, flow.on_taken = assigned, revoked, taken
+    bound = []
     for name, topics, take in (("detectors", detector_topics, detectors.take), ("desk", desk_topics, desk.take)):
         # What life depends on has a queue of its own: it waits for one chunk of the others, not for all of them.
-        bind_agent(app, name, [topic for topic in topics if topic not in urgent], take)
+        bound.append(bind_agent(app, name, [topic for topic in topics if topic not in urgent], take))
         if first := urgent.intersection(topics):
-            bind_agent(app, f"{name}-urgent", sorted(first), take)
+            bound.append(bind_agent(app, f"{name}-urgent", sorted(first), take))
+    metrics.buffer("chunks", len(bound) * (BUFFERED_CHUNKS + 2), lambda: flow.chunks)
+    metrics.buffer("desk.early", MOST_EARLY, lambda: 0 if desk.opened is None else desk.opened.desk.early)
     return app, heart
 
 
