@@ -86,7 +86,7 @@ def test_every_command_named_exists_and_every_link_leads_somewhere(readme: str) 
     from streams.commands.group import COMMANDS
 
     text = (REPOSITORY / readme).read_text()
-    named = set(re.findall(r"^zhinao ([a-z]+)", text, re.MULTILINE)) | set(re.findall(r"`zhinao ([a-z]+)", text))
+    named = {name for _, name in re.findall(r"(^|`)zhinao ([a-z-]+)", text, re.MULTILINE)}
     assert named <= set(COMMANDS)
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert (REPOSITORY / link).exists(), link
