@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -65,7 +66,8 @@ class Proxy:
             return
         self._writers |= {writer, back}
         try:
-            await asyncio.gather(self._pass(reader, back), self._pass(onward, writer))
+            with suppress(asyncio.CancelledError):  # at the end; asyncio would print it
+                await asyncio.gather(self._pass(reader, back), self._pass(onward, writer))
         finally:
             self._writers -= {writer, back}
 
