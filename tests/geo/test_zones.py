@@ -178,9 +178,7 @@ def test_a_heap_of_zones_is_refused_soon_and_told_once(count: int, told: int) ->
 
 
 def test_as_many_zones_beside_each_other_are_fine() -> None:
-    beside = [
-        [[lon + 0.001 * n, lat + 0.001 * (n // 40)] for lon, lat in RING] for n in range(4 * MOST_OVER_A_POINT)
-    ]
+    beside = [[[lon + 0.001 * n, lat + 0.001 * (n // 40)] for lon, lat in RING] for n in range(4 * MOST_OVER_A_POINT)]
     found, problems = read_zones(
         [("a", collection(*(feature(f"z{n}", polygon(ring), kind="k") for n, ring in enumerate(beside))))]
     )
