@@ -86,6 +86,12 @@ ZONE_PROBLEMS: dict[str, Code] = {
         "A part of the zone is so narrow that positions with their usual error are hardly ever inside. Often "
         "what is left where two outlines were meant to meet.",
     ),
+    "Z023": Code(
+        "zones in a heap",
+        "区域重叠过多",
+        "At most 128 zones may lie over one point: what stands there is held against each of them. The first place is "
+        "told.",
+    ),
 }
 
 REGISTRY_PROBLEMS: dict[str, Code] = {

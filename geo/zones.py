@@ -15,6 +15,7 @@ from shapely.geometry import MultiPolygon, Polygon, shape
 
 from geo.geojson import Codes, Feature, as_text, read_features, usable_id
 from geo.neighbours import swapped_among
+from geo.overlap import too_deep
 from models.detections import Text
 from models.problems import Problem, in_order
 
@@ -66,6 +67,7 @@ def read_written(files: Sequence[tuple[str, bytes]]) -> tuple[list[Written], lis
     found, wrong = without_swapped(found)
     problems += wrong
     problems += unknown_areas(found)
+    problems += too_deep([feature for feature, _ in found], [zone.geometry for _, zone in found])
     return found, in_order(problems)
 
 

@@ -18,6 +18,9 @@ KEPT_HISTORY = 100  # entries of one incident: a busy case has 20 to 30; the fir
 KEPT_EVIDENCE = 8  # references of one incident: what a person looks at before closing; the first three stay
 KEPT_PARTS = 500  # detections of one incident; beyond it the oldest that have cleared are forgotten
 SHOWN_DETECTIONS = 20  # ids in a published incident, the newest: `count` has the whole number
+SHOWN_TICKETS = (
+    500  # the same of tickets, of 128 characters at most: 64 kB, and a whole district may call about one thing
+)
 
 
 FORGET = "forget"  # the timer of an ended incident

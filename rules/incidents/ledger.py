@@ -19,7 +19,7 @@ from models.ids import content_id
 from models.incidents import Condition, Deadline, Incident, Place, State
 from models.times import HOUR_US, format_time
 from rules.incidents.cabinet import Cabinet
-from rules.incidents.dossier import FORGET, SHOWN_DETECTIONS, Dossier, Head
+from rules.incidents.dossier import FORGET, SHOWN_DETECTIONS, SHOWN_TICKETS, Dossier, Head
 from rules.incidents.entries import VERSION, Gone, Quiet, Rest, Spot, Strays, TicketNote, Waiting, by_letter
 from rules.incidents.near import Near
 from rules.incidents.places import Places
@@ -413,7 +413,7 @@ class Ledger:
             condition=d.condition,
             sources=list(d.sources),
             detections=list(d.parts)[-SHOWN_DETECTIONS:],
-            tickets=list(d.tickets),
+            tickets=d.tickets[-SHOWN_TICKETS:],
             merged_into=d.merged_into,
             external_refs=list(d.external_refs),
             department=d.department,

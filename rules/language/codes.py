@@ -335,6 +335,16 @@ CODES: dict[str, Code] = {
         "没有条件",
         "An empty list asks nothing; without the key the rule looks at no neighbours.",
     ),
+    "E316": Code(
+        "radius too wide",
+        "归并半径过大",
+        "What is merged lies at most 5km apart: each raise is held against every open incident within its radius.",
+    ),
+    "E317": Code(
+        "too many rules",
+        "规则过多",
+        "All files together have at most 2000 rules: every rule looks at every record of its stream.",
+    ),
     # -- probably not meant
     "W401": Code(
         "open and close meet",

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from models.problems import Place, Problem, failed, in_order
@@ -21,6 +22,10 @@ from rules.language.source import MapNode, Node, ScalarNode, compose
 from rules.language.zones import ZoneBook
 
 __all__ = ["Context", "SourceFile", "load_rules", "missing_years", "read_sources"]
+
+MAX_RULES = 2000
+"""Of a city. Each looks at every record of its stream, some 1 µs a record; and where all of them hold of one thing at
+once, that is as many detections in one go, some 0.3 ms each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ def load_rules(sources: Sequence[SourceFile], context: Context) -> tuple[Bundle 
     with collector_waiting():
         loaded = [load_file(source, context, zones) for source in ordered]
     check_ids(loaded)
+    check_count(loaded)
     lateness_us = common_lateness(loaded)
     problems = in_order(problem for one in loaded for problem in one.file.problems)
     if failed(problems):
@@ -170,6 +176,15 @@ def check_ids(loaded: Sequence[Loaded]) -> None:
                 at = rule.place
                 message = f"rule id {quoted(rule.id)} is used twice (first at {before.file}:{before.line})"
                 note(one.file, "E303", message, (at.line, at.column, at.length), (f'rule "{rule.id}"', "id"))
+
+
+def check_count(loaded: Sequence[Loaded]) -> None:
+    """The first rule too many is told, whichever file it is in."""
+    counted = ((one.file, rule) for one in loaded for rule in one.rules)
+    for file, rule in islice(counted, MAX_RULES, MAX_RULES + 1):
+        at, total = rule.place, sum(len(one.rules) for one in loaded)
+        message = f"all files together have {total} rules: at most {MAX_RULES} may be"
+        note(file, "E317", message, (at.line, at.column, at.length), (f'rule "{rule.id}"', "id"))
 
 
 def common_lateness(loaded: Sequence[Loaded]) -> dict[str, int]:

@@ -61,6 +61,7 @@ from rules.language.typed import Kind
 from rules.language.zones import ZoneBook, is_pattern
 
 MAX_REVISION = 1_000_000
+MAX_MERGE_M = 5000.0  # across a district; each open incident within it is looked at whenever the rule raises
 
 
 def read_rule(here: Here, shared: Shared) -> Rule | None:
@@ -365,9 +366,17 @@ def read_merge(rule: Clause) -> Merge | None:
             clause.missing("window")
         if not clause.has("radius") and not clause.has("same_zone"):
             clause.here.problem("E112", 'merge needs "same_zone", "radius" or both: it would merge everything')
-    return Merge(
-        clause.flag("same_zone", False), clause.length("radius", None), clause.duration("window", 0, positive=True)
-    )
+    return Merge(clause.flag("same_zone", False), merge_radius(clause), clause.duration("window", 0, positive=True))
+
+
+def merge_radius(clause: Clause) -> float | None:
+    metres = clause.length("radius", None)
+    here = clause.get("radius")
+    if metres is None or here is None or metres <= MAX_MERGE_M:
+        return metres
+    hint = "to merge all of one zone, or of one key, write same_zone: true without a radius"
+    here.problem("E316", f"a radius is at most {MAX_MERGE_M / 1000:g}km, not {shown(here.node)}", hint)
+    return None
 
 
 def read_escalations(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 from shapely.geometry import MultiPolygon, Polygon
 
 from geo.codes import ZONE_PROBLEMS
+from geo.overlap import MOST_OVER_A_POINT
 from geo.zones import read_zones
 from models.problems import Problem
 from tests.geo.shapes import LAT, LON, collection, feature, polygon, square
@@ -129,7 +131,7 @@ def test_every_code_has_a_case_and_every_message_reads_well() -> None:
         FINE, feature("b", polygon(RING), kind="k", area="nowhere"), feature("danghu", polygon(RING), kind="area")
     )
     problems: list[Problem] = read_zones([("a", near)])[1]
-    problems += read_zones([("b", b""), ("c", b"{}"), ("d", with_crs("GCJ02"))])[1]
+    problems += read_zones([("b", b""), ("c", b"{}"), ("d", with_crs("GCJ02")), ("e", heap(MOST_OVER_A_POINT + 1))])[1]
     for _, bad in BAD:
         problems += read_zones([("a", collection(FINE, bad))])[1]
     assert {p.code for p in problems} == set(ZONE_PROBLEMS) - ADVICE
@@ -161,6 +163,26 @@ def test_all_mistakes_of_all_files_are_told_in_order() -> None:
         ("b.geojson", 2, "Z006"),
         ("b.geojson", 3, "Z009"),
     ]
+
+
+def heap(count: int) -> bytes:
+    """So many zones of one outline."""
+    return collection(*(feature(f"z{n}", polygon(RING), kind="k") for n in range(count)))
+
+
+@pytest.mark.parametrize(("count", "told"), [(MOST_OVER_A_POINT, 0), (MOST_OVER_A_POINT + 1, 1), (10_000, 1)])
+def test_a_heap_of_zones_is_refused_soon_and_told_once(count: int, told: int) -> None:
+    begun = time.process_time()
+    assert [p.code for p in read_zones([("a", heap(count))])[1]] == ["Z023"] * told
+    assert time.process_time() - begun < 10.0
+
+
+def test_as_many_zones_beside_each_other_are_fine() -> None:
+    beside = [[[lon + 0.001 * n, lat + 0.001 * (n // 40)] for lon, lat in RING] for n in range(4 * MOST_OVER_A_POINT)]
+    found, problems = read_zones(
+        [("a", collection(*(feature(f"z{n}", polygon(ring), kind="k") for n, ring in enumerate(beside))))]
+    )
+    assert (len(found), problems) == (len(beside), [])
 
 
 def test_the_same_id_in_two_files_names_the_first() -> None:

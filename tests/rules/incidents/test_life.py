@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from models.times import MINUTE_US, SECOND_US
 from rules.incidents.desk import Crew, Sites
+from rules.incidents.dossier import SHOWN_TICKETS
 from rules.language.model import DispatchClause, Escalation, Merge
 from tests.rules.incidents.city import (
     COVER,
@@ -453,6 +455,17 @@ def test_what_a_camera_sees_joins_what_a_citizen_told_and_then_the_camera_can_ve
 
 
 # ------------------------------------------------------------------------------------------------ feedback and commands
+
+
+def test_an_incident_of_a_whole_district_s_calls_still_fits_a_message_and_answers_each(told):
+    calls = [f"T{n:0>120}" for n in range(2000)]
+    for n, identity in enumerate(calls):
+        told.tell(ticket(100 + n / 10, identity, "道路积水", caller=f"138{n:08}"))
+    assert told.last.count == len(calls)
+    assert told.last.tickets == calls[-SHOWN_TICKETS:]
+    assert len(msgspec.json.encode(told.last)) < 100_000
+    told.tell(command(1000, told.last.incident_id, "false_alarm"))
+    assert [reply.ticket_id for reply in told.of("hotline.replies") if reply.state == "false_alarm"] == calls
 
 
 def test_feedback_before_its_order_waits_for_it(told):

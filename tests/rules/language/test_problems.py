@@ -11,15 +11,17 @@ import pytest
 from models.problems import Problem, failed
 from rules.language.codes import CODES
 from rules.language.findings import MAX_PROBLEMS
-from rules.language.load import SourceFile, load_rules, read_sources
+from rules.language.load import MAX_RULES, SourceFile, load_rules, read_sources
 from rules.language.source import MAX_BYTES
-from tests.rules.language.world import CONTEXT, HEAD, HERE
+from tests.rules.language.world import CONTEXT, HEAD, HERE, rule_text
 
 BAD = HERE / "bad"
 LANGUAGE = Path(__file__).parents[3] / "rules" / "language"
+MANY = HEAD + "".join(rule_text(id=f"r{n}") for n in range(MAX_RULES + 1))
 MADE: dict[str, Callable[[], list[SourceFile]]] = {
     "E101": lambda: read_sources([BAD / "not-there.yaml"]),
     "E103": lambda: [SourceFile("E103.bad.yaml", b"version: 1 #" + b" " * MAX_BYTES)],
+    "E317": lambda: [SourceFile("E317.bad.yaml", MANY.encode())],
     "E109": lambda: [SourceFile("E109.bad.yaml", "".join(f"key{n}: 1\n" for n in range(MAX_PROBLEMS + 5)).encode())],
 }
 """Codes whose file is none, or too long to keep."""
