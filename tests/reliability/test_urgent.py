@@ -82,7 +82,7 @@ def opened(bed: Bed) -> Iterator[tuple[str, float]]:
         deadline = time.monotonic() + WITHIN_S
         while time.monotonic() < deadline:
             for message in reader.consume(1000, timeout=0.2):
-                body = orjson.loads(message.value())
+                body = orjson.loads(message.value() or b"{}")
                 if body["revision"] == 1:
                     yield body["rule"], message.timestamp()[1] / 1000
     finally:
