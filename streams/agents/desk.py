@@ -201,6 +201,18 @@ class DeskAgent:
                 step = self.queues.due(round(PACE * PUMP_S * SECOND_US))
                 if step.parts:
                     await self._step(step)
+                else:
+                    self._passed_by(step.offsets)
+
+    def _passed_by(self, offsets: Mapping[str, int]) -> None:
+        """Only clock records that move nothing: no step, but the table and Kafka must know that they are behind us."""
+        assert self.opened is not None
+        moved = {topic: at for topic, at in offsets.items() if self.opened.offsets.get(topic, -1) < at}
+        if moved:
+            self.opened.offsets.update(moved)
+            self.saving.changed = True
+        for topic, at in moved.items():
+            self.accounts.finished(self._tp(topic), at)
 
     async def tick(self) -> None:
         """Once a second: the wall clock is a step of its own; state is stored when it is due."""

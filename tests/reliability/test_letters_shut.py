@@ -6,11 +6,10 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from kafka.admin import ConfigResource, KafkaAdminClient
 
 from models.streams import DETECTOR_TOPICS
 from streams.topics import TOPICS, full_name, partition_for
@@ -35,11 +34,12 @@ Note = Callable[[str, object], None]
 def takes_letters(kafka: KafkaBroker, prefix: str, takes: bool) -> None:
     """Whether anything fits the topic. (Kafka asks one copy for no second one in sync, whatever it is told.)"""
     limit = str(TOPICS["dead-letters"].max_message_bytes if takes else 1)
-    change = ConfigEntry("max.message.bytes", limit, incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource("topic", full_name("dead-letters", prefix), incremental_configs=[change])
-    admin: Any = AdminClient({"bootstrap.servers": kafka.bootstrap})
-    for result in admin.incremental_alter_configs([resource]).values():
-        result.result(30)
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    try:
+        name = full_name("dead-letters", prefix)
+        admin.alter_configs([ConfigResource("topic", name, configs={"max.message.bytes": limit})])
+    finally:
+        admin.close()
 
 
 def with_one_letter(load: Load) -> tuple[Load, Stamped]:

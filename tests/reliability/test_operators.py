@@ -33,13 +33,16 @@ def bed(kafka: KafkaBroker, unique_prefix: str, tmp_path: Path) -> Iterator[Bed]
         yield made
 
 
-def admin(bed: Bed) -> Any:
-    return AdminClient({"bootstrap.servers": bed.bootstrap})
-
-
-def done(results: dict[Any, Any]) -> None:
-    for result in results.values():
+def ask(bed: Bed, what: str, *given: Any) -> None:
+    """Have the broker's administrator do something, and wait until it is done."""
+    admin: Any = AdminClient({"bootstrap.servers": bed.bootstrap})
+    for result in getattr(admin, what)(*given).values():
         result.result(30)
+
+
+def exists(bed: Bed, name: str) -> bool:
+    admin: Any = AdminClient({"bootstrap.servers": bed.bootstrap})
+    return name in admin.list_topics(timeout=10).topics
 
 
 def last_words(bed: Bed, name: str = "late") -> str:
@@ -58,8 +61,8 @@ def topics_check(bed: Bed) -> tuple[int, str]:
 def gone(bed: Bed, topic: str) -> None:
     """Delete a topic, and wait until the broker knows."""
     name = full_name(topic, bed.prefix)
-    done(admin(bed).delete_topics([name]))
-    until(lambda: name not in admin(bed).list_topics(timeout=10).topics, f"{name} is deleted")
+    ask(bed, "delete_topics", [name])
+    until(lambda: not exists(bed, name), f"{name} is deleted")
 
 
 @pytest.mark.slow
@@ -78,7 +81,7 @@ def test_a_missing_topic_is_named_with_the_command_that_makes_it(bed: Bed) -> No
 @pytest.mark.slow
 def test_a_topic_with_another_count_of_partitions_ends_the_worker(bed: Bed) -> None:
     name = full_name("camera.events", bed.prefix)
-    done(admin(bed).create_partitions([NewPartitions(name, PARTITIONS + 2)]))
+    ask(bed, "create_partitions", [NewPartitions(name, PARTITIONS + 2)])
     words = last_words(bed)
     assert "equal partition counts" in words
     assert name in words
@@ -124,11 +127,7 @@ def test_records_that_were_deleted_before_they_were_read_are_counted_and_told(be
     at = max(((tp, ends[tp] - committed[tp]) for tp in ends if tp[0] == "camera.tracks"), key=lambda one: one[1])
     (topic, partition), unread = at
     keep = 5
-    done(
-        admin(bed).delete_records(
-            [TopicPartition(full_name(topic, bed.prefix), partition, ends[topic, partition] - keep)]
-        )
-    )
+    ask(bed, "delete_records", [TopicPartition(full_name(topic, bed.prefix), partition, ends[topic, partition] - keep)])
     worker = bed.start_worker("two", ZHINAO_HTTP=str(port))
     until(lambda: scraped(port, "zhinao_lost_records_total") == unread - keep, "the lost records are counted")
     assert "are gone from the broker" in worker.words()
