@@ -47,7 +47,7 @@ def test_what_is_sent_again_and_a_group_that_forgot_its_offsets_add_nothing(
         bed.start_worker("second")
         bed.settle()
         assert decided(bed.read()) == decided(once)
-        with bed.feeding(load):
+        with bed.feeding(load, speed=0):
             pass
         bed.settle()
         assert bed.stop() == {"second": 0}

@@ -121,7 +121,7 @@ def test_records_that_were_deleted_before_they_were_read_are_counted_and_told(be
         pass
     bed.settle()
     assert bed.stop() == {"one": 0}
-    with bed.feeding(SHORT):
+    with bed.feeding(SHORT, speed=0):
         pass
     committed, ends = bed.positions()
     at = max(((tp, ends[tp] - committed[tp]) for tp in ends if tp[0] == "camera.tracks"), key=lambda one: one[1])
