@@ -11,11 +11,11 @@ step it holds; recovery reads from the one after.
 import asyncio
 import fcntl
 import itertools
+import logging
 import os
 import struct
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol, Self
 
@@ -26,11 +26,15 @@ from kafka.structs import TopicPartition as AdminPartition
 from streams.producer import Outgoing, Producer
 from streams.store import read_partition, sync_folder
 
+log = logging.getLogger(__name__)
+
 OPEN, STEP = 0, 1
 FRAME = struct.Struct("<II")  # length of the body, crc32 of the body
 BODY = struct.Struct("<BQ")  # kind, epoch
 # A new segment starts at this size: what trim can drop is whole segments.
 SEGMENT_BYTES = 16 * 1024 * 1024
+# Trimming is for space: a broker that does not answer holds nothing up.
+TRIM_LIMIT_S = 10.0
 # Larger than any step; a length beyond it is a torn frame, not a reason to allocate it.
 MAX_STEP_BYTES = 64 * 1024 * 1024
 
@@ -302,8 +306,12 @@ class TopicJournal:
     async def trim(self, position: int) -> None:
         # Space only: a broker that refuses keeps the steps, and nothing depends on it. Our last record stays: it holds
         # the epoch that the next opening must exceed.
-        with suppress(KafkaError):
-            await asyncio.to_thread(self._delete_before, min(position, self._last))
+        try:
+            async with asyncio.timeout(TRIM_LIMIT_S):
+                await asyncio.to_thread(self._delete_before, min(position, self._last))
+        except (KafkaError, TimeoutError) as why:
+            what = f"{type(why).__name__}: {why}"
+            log.warning("%s[%d] keeps what is not needed any more: %s", self._topic, self._partition, what)
 
     async def close(self) -> None:
         """Nothing stays open."""

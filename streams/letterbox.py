@@ -211,6 +211,14 @@ class Letterbox:
         """Whether a letter of this partition is not acknowledged yet: its offset must not be stored."""
         return tp in self._boxes
 
+    def stuck(self, tp: TP) -> bool:
+        """Whether they have waited for so long that `on_wait` was called."""
+        return tp in self._boxes and self._boxes[tp].told
+
+    def kept(self, tps: Iterable[TP]) -> list[tuple[TP, Outgoing]]:
+        """The letters of these partitions that wait, in their order."""
+        return [(tp, record) for tp in tps if tp in self._boxes for _, record in self._boxes[tp].records]
+
     async def flushed(self, tp: TP) -> bool:
         """Returns when no letter of this partition waits; false if they were forgotten."""
         box = self._boxes.get(tp)

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import tzinfo
 
+import msgspec
+
 from models.ticks import TICK_HEADER
 from models.times import format_time
 from streams.clock import Clock
@@ -17,6 +19,7 @@ from streams.publishing import Message
 from streams.topics import full_name
 from streams.transport import TP
 
+KEPT = msgspec.msgpack.Decoder(list[tuple[tuple[str, int], Outgoing]])
 LETTERS_LIMIT_S = 1.0
 """What a save waits for letters on their way. Those that take longer wait for their topic, and the save goes on without
 the lanes they are of."""
@@ -46,11 +49,21 @@ class Publisher:
             self.box.put(tp, self._outgoing(letters))
 
     async def posted(self, tps: Iterable[TP]) -> None:
-        """Give letters that are on their way the time to arrive."""
-        waiting = [self.box.flushed(tp) for tp in tps if self.box.waits(tp)]
+        """Give letters that are on their way the time to arrive. Those that are known to wait are not waited for."""
+        waiting = [self.box.flushed(tp) for tp in tps if self.box.waits(tp) and not self.box.stuck(tp)]
         if waiting:
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.gather(*waiting), LETTERS_LIMIT_S)
+
+    def kept(self, tps: Iterable[TP]) -> bytes | None:
+        """The letters of these partitions that wait, to be stored; none where none does."""
+        kept = self.box.kept(tps)
+        return msgspec.msgpack.encode(kept) if kept else None
+
+    def post_kept(self, kept: bytes) -> None:
+        """Letters that waited when they were stored go on waiting here."""
+        for tp, record in KEPT.decode(kept):
+            self.box.put(TP(*tp), [record])
 
     def waiting(self, tp: TP) -> bool:
         """Whether letters of this partition wait."""

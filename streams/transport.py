@@ -247,6 +247,12 @@ class Flow:
         """True if the agent has finished all that the partition held at the last fetch."""
         return self.lag(tp) == 0
 
+    def empty_since_s(self, tp: TP, now_s: float) -> float | None:
+        """How long ago the broker last said that there is no more than what the agent has finished (`now_s`: wall
+        clock, seconds); none where there is more. After a pause of ours, or the broker's, that is no news."""
+        heard_ms = self._need().heard_ms(tp) if self.caught_up(tp) else None
+        return None if heard_ms is None else max(now_s - heard_ms / 1000, 0.0)
+
     async def bounds(self, tps: Iterable[TP]) -> dict[TP, tuple[int, int]]:
         """Earliest offset and end of partitions (ours or not), asked of the broker."""
         return await self._need().bounds(list(tps))
@@ -738,6 +744,12 @@ class ChunkConsumer(driver.Consumer):
         # In this order: the thread raises its flag before it moves a position, and only this loop lowers it then.
         position = self.fetched_to(tp)
         return -1 if self._thread.handing_over else position
+
+    def heard_ms(self, tp: TP) -> int | None:
+        """When the broker last answered for a partition, epoch milliseconds; none before the first answer."""
+        assignment = self._thread._ensure_consumer()._subscription.subscription.assignment
+        state = assignment.state_value(driver.ensure_aiokafka_TP(tp)) if assignment is not None else None
+        return None if state is None else state.timestamp
 
     def fetched_to(self, tp: TP) -> int:
         """The offset the next record handed over by aiokafka will have at least."""

@@ -50,8 +50,11 @@ STEP_RECORDS = 256
 """Under the wall clock: a step is decided in one go, at some 0.1 ms a record, and nothing else is done meanwhile."""
 STEP = msgspec.msgpack.Decoder(Step)
 TABLE = f"desk/{CENTRE_PARTITION}"
-META, SUSPECTS = "shell/meta", "shell/suspects"
+META, SUSPECTS, LETTERS = "shell/meta", "shell/suspects", "shell/letters"
 """Entries of the table that are not the Desk's own."""
+
+
+SUSPECTED = msgspec.msgpack.Decoder(dict[int, Suspects])
 
 
 class Meta(msgspec.Struct):
@@ -62,13 +65,6 @@ class Meta(msgspec.Struct):
     offsets: dict[str, int] = {}
 
 
-class Suspicion(msgspec.Struct):
-    """A step on which the core failed; places are numbers of the step's records."""
-
-    at: int = -1
-    records: Suspects = msgspec.field(default_factory=Suspects)
-
-
 @dataclass(slots=True)
 class Opened:
     """The Desk while its partition is ours."""
@@ -77,7 +73,9 @@ class Opened:
     table: Table
     journal: Journal
     offsets: dict[str, int]
-    suspicion: Suspicion
+    suspects: dict[int, Suspects]
+    """By step of the journal on which the core failed; places are numbers of the step's records."""
+    letters_kept: bool
 
 
 class DeskAgent:
@@ -128,6 +126,7 @@ class DeskAgent:
     async def assigned(self, tps: frozenset[TP]) -> Mapping[TP, int]:
         """Take table and journal over, repeat the journal from where the table is; gives where to go on reading."""
         mine = sorted(full for full in self.topics if TP(full, CENTRE_PARTITION) in tps)
+        self.strays.clear()
         await self._close()
         if not mine:
             return {}
@@ -138,8 +137,11 @@ class DeskAgent:
             await table.close()
             raise
         meta = msgspec.json.decode(entries.pop(META, b"{}"), type=Meta)
-        suspicion = msgspec.json.decode(entries.pop(SUSPECTS, b"{}"), type=Suspicion)
-        self.opened = Opened(self.city.desk(), table, journal, meta.offsets, suspicion)
+        suspects = SUSPECTED.decode(entries.pop(SUSPECTS, b"\x80"))
+        letters = entries.pop(LETTERS, None)
+        if letters is not None:
+            self.publisher.post_kept(letters)
+        self.opened = Opened(self.city.desk(), table, journal, meta.offsets, suspects, letters is not None)
         self.queues = self._queues()
         if entries:
             with no_collecting():
@@ -161,7 +163,10 @@ class DeskAgent:
         """Store before the partition goes, and let the journal go."""
         if any(tp.topic in self.topics and tp.partition == CENTRE_PARTITION for tp in tps):
             await self.saving.last()
-            await self._close()
+            async with self.lock:  # a step that is under way is finished
+                await self._close()
+        self.strays.clear()
+        await self.publisher.forget([tp for tp in tps if tp.topic in self.topics])
 
     async def _close(self) -> None:
         if self.opened is not None:
@@ -257,8 +262,7 @@ class DeskAgent:
     ) -> None:
         """`first`: the number of the first of them in its step."""
         assert self.opened is not None
-        suspicion = self.opened.suspicion
-        suspects = suspicion.records if suspicion.at == at else Suspects()
+        suspects = self.opened.suspects.get(at, Suspects())
         places = range(first, first + len(records))
         for some in suspects.fed_together(places):
             fed, began_s = records[some], self.clock.monotonic_s()
@@ -268,7 +272,7 @@ class DeskAgent:
                 try:
                     outcome = self.opened.desk.feed("detections" if topic == URGENT_DETECTIONS else topic, fed)
                 except Exception:
-                    await self._suspect(Suspicion(at, suspects.failed(places[some])))
+                    await self._suspect(at, suspects.failed(places[some]))
                     raise
             took_s = self.clock.monotonic_s() - began_s
             letters = dead_messages(outcome.failures, fed, topic, CENTRE_PARTITION, self.city.letters)
@@ -281,11 +285,12 @@ class DeskAgent:
                 dead = [failure.reason for failure in outcome.failures]
                 self.metrics.chunk(topic, CENTRE_PARTITION, len(fed), bins, dead=dead, seconds=took_s)
 
-    async def _suspect(self, suspicion: Suspicion) -> None:
+    async def _suspect(self, at: int, suspects: Suspects) -> None:
         """For whoever goes on after us; only this: the Desk we hold may be half changed."""
         assert self.opened is not None
+        self.opened.suspects[at] = suspects
         await self.saving.written()
-        await self.opened.table.save({SUSPECTS: msgspec.json.encode(suspicion)})
+        await self.opened.table.save({SUSPECTS: msgspec.msgpack.encode(self.opened.suspects)})
 
     async def _send(self, outcome: DeskOutcome, at: int) -> None:
         assert self.opened is not None
@@ -334,14 +339,18 @@ class DeskAgent:
         opened = self.opened
         if opened is None:
             return None
-        if any(map(self.publisher.waiting, self.tps)):  # after a crash the journal says again what the letters say
-            self.saving.changed = True
-            return None
         meta, changes = Meta(self.journalled, dict(opened.offsets)), opened.desk.changes()
         changes[META] = msgspec.json.encode(meta)
-        if 0 <= opened.suspicion.at < meta.journal:
-            opened.suspicion = Suspicion()
-            changes[SUSPECTS] = None
+        letters = self.publisher.kept(self.tps)  # what is stored is not said again by the journal
+        if letters is not None or opened.letters_kept:
+            changes[LETTERS] = letters
+            opened.letters_kept = letters is not None
+            self.saving.changed = opened.letters_kept
+        behind = [at for at in opened.suspects if at < meta.journal]
+        if behind:
+            for at in behind:
+                del opened.suspects[at]
+            changes[SUSPECTS] = msgspec.msgpack.encode(opened.suspects) if opened.suspects else None
         return self._save(opened, changes, meta)
 
     async def _save(self, opened: Opened, changes: Mapping[str, bytes | None], meta: Meta) -> None:
@@ -350,12 +359,12 @@ class DeskAgent:
         reach(Place.SAVED)
         nbytes = sum(len(entry or b"") for entry in changes.values())
         self.metrics.saved(TABLE, nbytes, len(changes), self.clock.monotonic_s() - began_s)
-        await opened.journal.trim(meta.journal)
-        reach(Place.TRIMMED)
         for full, name in self.topics.items():
             tp = TP(full, CENTRE_PARTITION)
             if name in meta.offsets and tp in self.flow.assigned:
                 self.flow.stored(tp, min(meta.offsets[name], self.flow.position(tp) or 0))
+        await opened.journal.trim(meta.journal)
+        reach(Place.TRIMMED)
 
 
 def canaries_among(topic: str, chunk: Chunk) -> dict[int, Canary]:
@@ -381,7 +390,7 @@ def no_collecting() -> Iterator[None]:
 def elsewhere(entries: Mapping[str, bytes]) -> dict[str, bytes]:
     """The same on another broker, whose offsets and journal are others: it repeats the journal there from its start and
     goes on where that broker's group says."""
-    return {key: entry for key, entry in entries.items() if key not in (META, SUSPECTS)}
+    return {key: entry for key, entry in entries.items() if key not in (META, SUSPECTS, LETTERS)}
 
 
 def step_elsewhere(step: bytes) -> bytes:

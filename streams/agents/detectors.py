@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 
 import msgspec
 
@@ -53,6 +54,9 @@ class Where(msgspec.Struct):
     tick_us: int = 0
 
 
+SILENT_S = 1.0
+"""A broker answers within the fetch wait, with nothing if there is nothing. One that has not for so long, or a worker
+that did not listen, says nothing about what has arrived."""
 AT, SUSPECTS = "at", "suspects"
 """Entries of a lane's table beside those of its state, all under `<topic>/`."""
 
@@ -90,6 +94,8 @@ class DetectorAgent:
         self.accounts = Accounts() if accounts is None else accounts
         self.publisher, self.store, self.clock = publisher, store, clock
         self.held: dict[int, Held] = {}
+        self.looked_s: dict[int, float] = {}
+        self.resumes_s: dict[int, float] = {}
         self.counts: dict[str, int] = defaultdict(int)
         self.topics = {full_name(name, settings.topic_prefix): name for name in DETECTOR_TOPICS}
         self.urgent = city.urgent_rules if settings.clock == "wall" else frozenset()
@@ -147,6 +153,8 @@ class DetectorAgent:
         async with held.lock:
             records = Records.of(chunk.records)
             for some in held.suspects[topic].fed_together(records.offsets):
+                if held.suspects[topic]:
+                    await asyncio.sleep(0)  # one by one takes long; others must have their turn
                 await self._take(held, topic, chunk.tp, records[some] if len(records) > 1 else records)
             held.next_offset[topic], held.saving.changed = chunk.next_offset, True
             held.changed.add(topic)
@@ -249,9 +257,11 @@ class DetectorAgent:
         """Under the wall clock lanes with nothing left to read follow it; dirty state is stored when it is due."""
         for partition, held in list(self.held.items()):
             async with held.lock:
-                quiet = [n for full, n in self.topics.items() if self.flow.caught_up(TP(full, partition))]
-                if self.settings.clock == "wall" and quiet:
-                    detections = held.detector.advance(self.clock.now_us(), quiet)
+                if self.held.get(partition) is not held:  # it went meanwhile
+                    continue
+                quiet, until_us = self._quiet(partition) if self.settings.clock == "wall" else ([], 0)
+                if quiet:
+                    detections = held.detector.advance(until_us, quiet)
                     if detections:
                         held.saving.changed = True
                         held.changed.update(quiet)
@@ -259,6 +269,23 @@ class DetectorAgent:
             if not held.saving.changed:
                 self.metrics.current(f"detector/{partition}")
             await held.saving.when_due()
+
+    def _quiet(self, partition: int) -> tuple[list[str], int]:
+        """The lanes with nothing left to read, and until when that is known: not until now where the broker has not
+        answered for a while. What it holds by then is not late because we, or it, stood still."""
+        now_us, quiet, age_s = self.clock.now_us(), list[str](), 0.0
+        now_s, before_s = self.clock.monotonic_s(), self.looked_s.get(partition, -inf)
+        self.looked_s[partition] = now_s
+        if now_s - before_s > SILENT_S:  # we stood still: what was answered meanwhile is as old
+            self.resumes_s[partition] = now_s + SILENT_S
+        if now_s < self.resumes_s[partition]:
+            return quiet, now_us
+        for full, name in self.topics.items():
+            since_s = self.flow.empty_since_s(TP(full, partition), now_us / 1e6)
+            if since_s is not None and since_s <= SILENT_S:
+                quiet.append(name)
+                age_s = max(age_s, since_s)
+        return quiet, now_us - round(age_s * 1e6)
 
     # state
 
@@ -278,7 +305,7 @@ class DetectorAgent:
         lanes = {topic: held.detector.changes(topic) for topic in topics}
         offsets = {topic: held.next_offset[topic] for topic in topics if topic in held.next_offset}
         where = {topic: Where(offsets.get(topic), held.ticks_us.get(topic, 0)) for topic in topics}
-        behind = [topic for topic in topics if held.suspects[topic] and held.suspects[topic].end <= offsets[topic]]
+        behind = [t for t in topics if held.suspects[t] and held.suspects[t].end <= offsets.get(t, -1)]
         for topic in behind:
             held.suspects[topic] = Suspects()
         return self._save(partition, held.table, lanes, where, behind)

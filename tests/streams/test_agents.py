@@ -40,6 +40,7 @@ class Shell:
         self.hold_sends.set()
         self.time_s = 0.0
         self.hold_letters, self.held_letters = False, set[TP]()
+        self.empty_since: float | None = 0.0
 
     async def send(self, messages: Sequence[Message]) -> None:
         await self.hold_sends.wait()
@@ -55,6 +56,12 @@ class Shell:
     def waiting(self, tp: TP) -> bool:
         return tp in self.held_letters
 
+    def kept(self, tps: Iterable[TP]) -> bytes | None:
+        return b"letters" if self.held_letters.intersection(tps) else None
+
+    def post_kept(self, kept: bytes) -> None:
+        self.log.append(("post_kept", kept))
+
     async def forget(self, tps: Collection[TP]) -> None:
         self.held_letters -= set(tps)
 
@@ -68,8 +75,8 @@ class Shell:
     def stored(self, tp: TP, offset: int) -> None:
         self.log.append(("stored", (tp.topic, offset)))
 
-    def caught_up(self, tp: TP) -> bool:
-        return True
+    def empty_since_s(self, tp: TP, now_s: float) -> float | None:
+        return self.empty_since
 
     def monotonic_s(self) -> float:
         return self.time_s
@@ -229,12 +236,16 @@ def test_a_clock_record_out_of_order_took_the_clock_back() -> None:
     asyncio.run(play())
 
 
-def test_a_partition_that_went_while_the_clock_was_told_stopped_the_worker() -> None:
+def test_a_partition_that_went_while_the_clock_was_told_stopped_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     async def play() -> None:
         world = World("wall")
         agent = await world.agent()
         await agent.take(world.chunk("camera.tracks", *(seen(t) for t in range(122))))
-        world.shell.time_s = 2e9
+        await agent.tick()  # it has just begun: what the broker says must be newer than that
+        world.shell.time_s = 1.5
+        await agent.tick()
+        world.shell.time_s = 2.25
+        monkeypatch.setattr(agent.clock, "now_us", lambda: at_ms(2e9) * 1000)
         world.shell.hold_sends.clear()
         ticking = asyncio.create_task(agent.tick())
         await asyncio.sleep(0)
@@ -341,5 +352,49 @@ def test_a_lane_whose_letters_wait_is_not_stored_and_the_others_are() -> None:
         world.shell.held_letters.clear()
         await stored(agent)
         assert world.shell.all("stored")[1:] == [(full_name("camera.tracks", "zhinao"), 2)]
+
+    asyncio.run(play())
+
+
+async def second(world: World, agent: DetectorAgent, at_s: float) -> None:
+    world.shell.time_s = at_s
+    await agent.tick()
+
+
+def test_what_arrived_while_the_worker_stood_still_is_not_late() -> None:
+    async def play() -> None:
+        world = World("wall")
+        agent = await world.agent()
+        for at_s in range(10):
+            await agent.take(world.chunk("camera.tracks", seen(at_s)))
+            await second(world, agent, at_s + 0.9)
+        watermark_us = agent.held[MINE].detector.watermark_us("camera.tracks")
+        for ahead_s in (0.0, 0.25, 0.5):  # it was frozen for a minute, and the clock comes first
+            await second(world, agent, 70 + ahead_s)
+        assert agent.held[MINE].detector.watermark_us("camera.tracks") == watermark_us
+        await agent.take(world.chunk("camera.tracks", *(seen(at_s) for at_s in range(10, 70))))
+        assert (agent.counts["late"], agent.counts["used"]) == (0, 70)
+        for ahead_s in (1.0, 1.25):
+            await second(world, agent, 70 + ahead_s)
+        assert agent.held[MINE].detector.watermark_us("camera.tracks") > watermark_us
+
+    asyncio.run(play())
+
+
+def test_a_broker_that_does_not_answer_says_nothing_about_what_has_arrived() -> None:
+    async def play() -> None:
+        world = World("wall")
+        agent = await world.agent()
+        await agent.take(world.chunk("camera.tracks", seen(1)))
+        await second(world, agent, 1)
+        world.shell.empty_since = 5.0
+        before_us = agent.held[MINE].detector.watermark_us("camera.tracks")
+        for at_s in range(2, 20):
+            await second(world, agent, at_s / 2)
+        assert agent.held[MINE].detector.watermark_us("camera.tracks") == before_us
+        world.shell.empty_since = 0.5  # and half a second ago there was no more
+        await second(world, agent, 10)
+        lateness_us = 2_000_000
+        assert agent.held[MINE].detector.watermark_us("camera.tracks") == at_ms(9.5) * 1000 - lateness_us
 
     asyncio.run(play())

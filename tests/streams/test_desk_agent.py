@@ -144,12 +144,12 @@ def test_a_ticket_the_desk_fails_on_costs_two_restarts_and_that_ticket(
         await stored(agent)
         agent = await office.desk()  # nothing is suspected any more, and nothing is repeated
         assert agent.opened is not None
-        assert agent.opened.suspicion.at == -1
+        assert agent.opened.suspects == {}
 
     asyncio.run(play())
 
 
-def test_a_desk_whose_letters_wait_keeps_its_journal_and_stores_nothing(city: City, tmp_path: Path) -> None:
+def test_letters_of_the_desk_that_wait_are_stored_with_it_and_wait_on_after_a_kill(city: City, tmp_path: Path) -> None:
     async def play() -> None:
         async with Office(city, tmp_path) as office:
             office.hold_letters = True
@@ -157,15 +157,46 @@ def test_a_desk_whose_letters_wait_keeps_its_journal_and_stores_nothing(city: Ci
             poison = Record(0, world.at_ms(1), b"city", b"{", ())
             await agent.take(Chunk(TP_TICKETS, [poison, *tickets(0, 2).records[1:]]))
             await stored(agent)
-            assert office.all("stored") == []
-            agent = await office.desk()  # killed: the letter is written again
-            assert len(office.all("dead-letters")) == 2
+            assert office.all("stored") == [(TP_TICKETS.topic, 2)]
             office.held_letters.clear()
-            office.hold_letters = False
+            agent = await office.desk()  # killed: its table says what waited, the journal does not say it again
+            assert len(office.all("dead-letters")) == 1
+            assert office.all("post_kept") == [b"letters"]
             agent.saving.changed = True
             await stored(agent)
-            assert office.all("stored") == [(TP_TICKETS.topic, 2)]
+            await office.desk()
+            assert len(office.all("post_kept")) == 1
 
+    asyncio.run(play())
+
+
+def test_two_steps_with_a_ticket_the_desk_fails_on_do_not_take_turns_for_ever(
+    city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed, bad = Desk.feed, {world.good(TICKETS, second).value for second in (2, 5)}
+
+    def failing(desk: Desk, topic: str, records: Any) -> Any:
+        if bad.intersection(record.value for record in records):
+            raise ZeroDivisionError
+        return feed(desk, topic, records)
+
+    async def play() -> None:
+        async with Office(city, tmp_path) as office:
+            lives, chunk = 0, tickets(1, 2, 3, 4, 5, 6)
+            while True:
+                lives += 1
+                assert lives < 8
+                try:
+                    agent = await office.desk()
+                    done = office.starts.get(TP_TICKETS, 0)
+                    for first in range(done - done % 3, 6, 3):
+                        await agent.take(Chunk(TP_TICKETS, chunk.records[first : first + 3]))
+                    break
+                except ZeroDivisionError:
+                    pass
+            assert {letter["offset"] for letter in office.told("dead-letters").values()} == {1, 4}
+
+    monkeypatch.setattr(Desk, "feed", failing)
     asyncio.run(play())
 
 
