@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -21,7 +22,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from streams import letterbox
 from streams.clock import ManualClock, WallClock
 from streams.letterbox import KafkaPost, Letterbox
-from streams.producer import Outgoing
+from streams.metrics import Metrics
+from streams.producer import Outgoing, Producer
+from streams.publisher import Publisher
+from streams.publishing import Message
 from streams.transport import TP
 from tests.kafka.broker import KafkaBroker
 
@@ -166,6 +170,28 @@ def test_one_partition_does_not_wait_for_another() -> None:
         assert given.box.waits(HERE)
         held.set()
         assert await given.box.flushed(HERE)
+
+    told(check)
+
+
+def test_letters_that_wait_are_kept_whole_and_go_on_waiting_elsewhere() -> None:
+    def publisher(given: Box) -> Publisher:
+        return Publisher(Producer("nowhere:1"), given.box, "zhinao", given.clock, UTC, Metrics())
+
+    async def check(here: Box) -> None:
+        there = Box()
+        here.post.open = False
+        publisher(here).post(HERE, [Message("dead-letters", "k", b"{}", f"x-{n}") for n in range(3)])
+        kept = publisher(here).kept([HERE])
+        assert kept is not None
+        assert publisher(here).kept([THERE]) is None
+        there.post.open = False
+        publisher(there).post_kept(kept)
+        assert there.box.kept([HERE]) == here.box.kept([HERE])
+        there.post.open = True
+        assert await there.box.flushed(HERE)
+        assert there.post.sent == [b"{}"] * 3
+        await there.box.close()
 
     told(check)
 
