@@ -196,7 +196,6 @@ def test_a_record_refused_again_names_the_letter_it_came_from_and_no_older_one()
         (letter(key=b"k" * MAX_KEY_BYTES), VAULT, Skip.NO_KEY),
         (letter(topic="somebody.elses"), VAULT, Skip.UNKNOWN_TOPIC),
     ],
-    ids=str,
 )
 def test_what_cannot_be_sent_is_skipped_with_its_reason(kept: Kept, vault: Vault | None, why: Skip) -> None:
     assert replay(vault).outgoing(kept) is why
