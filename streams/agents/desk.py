@@ -105,6 +105,7 @@ class DeskAgent:
         self.saving = self._saving()
         self.counts: dict[str, int] = defaultdict(int)
         self.strays: dict[TP, int] = {}
+        self.leaving = False
 
     def _saving(self) -> Saving:
         return Saving(self._snapshot, self._settled, self.lock, self.clock, self.settings.store_every_s)
@@ -127,6 +128,7 @@ class DeskAgent:
         """Take table and journal over, repeat the journal from where the table is; gives where to go on reading."""
         mine = sorted(full for full in self.topics if TP(full, CENTRE_PARTITION) in tps)
         self.strays.clear()
+        self.leaving = False
         await self._close()
         if not mine:
             return {}
@@ -162,8 +164,9 @@ class DeskAgent:
     async def revoked(self, tps: frozenset[TP]) -> None:
         """Store before the partition goes, and let the journal go."""
         if any(tp.topic in self.topics and tp.partition == CENTRE_PARTITION for tp in tps):
+            self.leaving = True  # a step after the last save would be said again by whoever comes after us
             await self.saving.last()
-            async with self.lock:  # a step that is under way is finished
+            async with self.lock:
                 await self._close()
         self.strays.clear()
         await self.publisher.forget([tp for tp in tps if tp.topic in self.topics])
@@ -202,7 +205,7 @@ class DeskAgent:
     async def pump(self) -> None:
         """Under the stream clock, every `PUMP_S`: do what is due, at the pace."""
         async with self.lock:
-            if self.opened is not None and self.settings.clock == "stream":
+            if self.opened is not None and not self.leaving and self.settings.clock == "stream":
                 step = self.queues.due(round(PACE * PUMP_S * SECOND_US))
                 if step.parts:
                     await self._step(step)
@@ -226,6 +229,8 @@ class DeskAgent:
             return
         if self.settings.clock == "wall":
             async with self.lock:
+                if self.leaving:
+                    return
                 if self.opened is not None:
                     await self._step(Step([Part([], self.clock.now_us())], {}))
         if not self.saving.changed:

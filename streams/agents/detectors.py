@@ -76,6 +76,7 @@ class Held:
     """Topics whose lane is not stored as it is."""
     good_keys: set[bytes | None] = field(default_factory=set)
     told_us: int = 0
+    leaving: bool = False
 
 
 class DetectorAgent:
@@ -142,6 +143,7 @@ class DetectorAgent:
         for partition in sorted({tp.partition for tp in tps if tp.topic in self.topics}):
             held = self.held.get(partition)
             if held is not None:
+                held.leaving = True  # what the clock decides after the last save nobody would know of
                 await held.saving.last()
                 await self._close([partition])
 
@@ -257,7 +259,7 @@ class DetectorAgent:
         """Under the wall clock lanes with nothing left to read follow it; dirty state is stored when it is due."""
         for partition, held in list(self.held.items()):
             async with held.lock:
-                if self.held.get(partition) is not held:  # it went meanwhile
+                if held.leaving or self.held.get(partition) is not held:
                     continue
                 quiet, until_us = self._quiet(partition) if self.settings.clock == "wall" else ([], 0)
                 if quiet:

@@ -216,3 +216,27 @@ def test_a_stray_is_let_go_when_its_letter_is_written_and_holds_nobody_up(city: 
             assert (elsewhere.topic, 2) in office.all("stored")
 
     asyncio.run(play())
+
+
+def test_no_step_is_done_between_the_last_save_and_the_end(city: City, tmp_path: Path) -> None:
+    """It would be in the journal and not in the table: whoever comes after would say all of it again."""
+
+    async def play() -> None:
+        async with Office(city, tmp_path) as office:
+            agent = await office.desk()
+            await agent.take(tickets(1, 2))
+            journalled = agent.journalled
+
+            async def ticking() -> None:
+                for _ in range(50):
+                    await agent.tick()
+                    await asyncio.sleep(0)
+
+            leaving = asyncio.create_task(agent.revoked(MINE))
+            await asyncio.sleep(0)
+            await asyncio.gather(leaving, ticking())
+            again = await office.desk()
+            assert again.journalled == journalled
+            assert len({epoch for _, epoch, _ in office.all("incidents")}) == 1
+
+    asyncio.run(play())
