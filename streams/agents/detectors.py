@@ -76,6 +76,9 @@ class Held:
     """Topics whose lane is not stored as it is."""
     good_keys: set[bytes | None] = field(default_factory=set)
     told_us: int = 0
+    looked_s: float = -inf
+    """When it was last looked whether there is more to read, and from when on the answer counts again."""
+    resumes_s: float = 0.0
     leaving: bool = False
 
 
@@ -95,8 +98,6 @@ class DetectorAgent:
         self.accounts = Accounts() if accounts is None else accounts
         self.publisher, self.store, self.clock = publisher, store, clock
         self.held: dict[int, Held] = {}
-        self.looked_s: dict[int, float] = {}
-        self.resumes_s: dict[int, float] = {}
         self.counts: dict[str, int] = defaultdict(int)
         self.topics = {full_name(name, settings.topic_prefix): name for name in DETECTOR_TOPICS}
         self.urgent = city.urgent_rules if settings.clock == "wall" else frozenset()
@@ -261,7 +262,7 @@ class DetectorAgent:
             async with held.lock:
                 if held.leaving or self.held.get(partition) is not held:
                     continue
-                quiet, until_us = self._quiet(partition) if self.settings.clock == "wall" else ([], 0)
+                quiet, until_us = self._quiet(partition, held) if self.settings.clock == "wall" else ([], 0)
                 if quiet:
                     detections = held.detector.advance(until_us, quiet)
                     if detections:
@@ -272,15 +273,15 @@ class DetectorAgent:
                 self.metrics.current(f"detector/{partition}")
             await held.saving.when_due()
 
-    def _quiet(self, partition: int) -> tuple[list[str], int]:
+    def _quiet(self, partition: int, held: Held) -> tuple[list[str], int]:
         """The lanes with nothing left to read, and until when that is known: not until now where the broker has not
         answered for a while. What it holds by then is not late because we, or it, stood still."""
         now_us, quiet, age_s = self.clock.now_us(), list[str](), 0.0
-        now_s, before_s = self.clock.monotonic_s(), self.looked_s.get(partition, -inf)
-        self.looked_s[partition] = now_s
-        if now_s - before_s > SILENT_S:  # we stood still: what was answered meanwhile is as old
-            self.resumes_s[partition] = now_s + SILENT_S
-        if now_s < self.resumes_s[partition]:
+        now_s = self.clock.monotonic_s()
+        if now_s - held.looked_s > SILENT_S:  # we stood still: what was answered meanwhile is as old
+            held.resumes_s = now_s + SILENT_S
+        held.looked_s = now_s
+        if now_s < held.resumes_s:
             return quiet, now_us
         for full, name in self.topics.items():
             since_s = self.flow.empty_since_s(TP(full, partition), now_us / 1e6)
