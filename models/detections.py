@@ -55,5 +55,7 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     coverage: float
     sources: list[str]
     evidence: list[Evidence]
+    part: str | None = None
+    """Which part of the rule it is, where a rule has several."""
     attributes: dict[str, Any]
     """Fields the rule's message needs; a tokenised one as {token, mask}."""

@@ -212,7 +212,7 @@ class Lane:
     ) -> None:
         self.topic, self.partition, self.atlas = topic, partition, atlas
         self.lateness_us, self.format_time = lateness_us, format_time
-        self.rules = tuple(sorted(rules, key=lambda r: r.id))
+        self.rules = tuple(sorted(rules, key=lambda r: (r.id, r.part)))
         self.paths = [zone.path for zone in atlas.zones]
         self.words = Words(compiled)
         self.sources = Sources(atlas, topic, self._reach_us, compiled=compiled)

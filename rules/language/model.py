@@ -72,17 +72,172 @@ class Hold:
     close_when: Expression
     for_us: int
     close_for_us: int
+    over: Aggregate | None = None
+    """Where `value` is made of a window of rows; None: the value is each row's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """What a window of rows of one key says, of the last `window_us`, anew every `slide_us`; nothing from fewer than
+    `min_samples`; an empty window is no zero. Its field is the hold's `value_field` ("count" asks for none)."""
+
+    fn: Literal["mean", "median", "p85", "p95", "min", "max", "sum", "rate", "count"]
+    window_us: int
+    slide_us: int
+    min_samples: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`times` matching rows within `within_us` (1 and 0: a single one). It never clears by itself."""
+    """`times` matching rows within `within_us` (1 and 0: a single one, each for itself; 1 and more: one that goes on
+    while matches are at most that apart). It never clears by itself."""
 
     times: int = 1
     within_us: int = 0
 
 
-Detect = Dwell | Hold | Event
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A key goes into, out of, or through a zone, or comes to fulfil `where`; it counts once the new side has held for
+    `settle_us`. The first sight of a key inside is no entering."""
+
+    change: Literal["enter", "exit", "cross"]
+    settle_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """`at_least` different values of `distinct` (no field: rows) in the last `window_us`, looked at every `slide_us`,
+    each seen over at least `each_present_us`. `value` of its detections is the count."""
+
+    distinct: tuple[str, ...]
+    window_us: int
+    slide_us: int
+    at_least: int
+    each_present_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Nothing matched for `for_us` after something did; with `listed`, also what the registry lists and was never seen.
+
+    `expect_every_us` is how often it should come. `suspect`: told as suspected. `parent`: the property of the registry
+    whose whole falls silent as one, e.g. gateway."""
+
+    for_us: int
+    expect_every_us: int | None = None
+    suspect: bool = False
+    parent: str | None = None
+    listed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The number `field` of a key changes by `at_least` (of its unit; `relative`: of its own size) over `over_us`."""
+
+    field: str
+    over_us: int
+    at_least: float
+    relative: bool = False
+    direction: Literal["up", "down", "either"] = "up"
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """One that fulfils the rule's `where` and another that fulfils `of` within `within_m` of each other for `for_us`,
+    gaps at most `max_gap_us`. A pair is one condition, whichever is named first."""
+
+    of: Expression
+    within_m: float
+    for_us: int
+    max_gap_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a sequence. `negated`: it must not come before the next one (or, the last, before the end);
+    `for_us`: it must have held so long, seen again at most `max_gap_us` apart. `part` names the rule part that tells of
+    it where the sequence is decided at the Desk."""
+
+    name: str
+    where: Expression
+    negated: bool = False
+    for_us: int = 0
+    part: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InSequence:
+    """Steps in order, all within `within_us` of the first and `near_m` of it (None: anywhere). One open match a key:
+    the first start wins, then it begins anew."""
+
+    steps: tuple[Step, ...]
+    within_us: int
+    near_m: float | None = None
+    max_gap_us: int = 30 * SECOND_US
+
+
+Detect = Dwell | Hold | Event | Transition | Count | Absent | Change | Near | InSequence
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source of a correlation. `part` names the rule part whose detections it is; with topic hotline.tickets the
+    Desk itself looks at the calls with `where`. `distinct`: the field that tells one witness from another."""
+
+    name: str
+    part: str
+    topic: str
+    where: Expression
+    reliability: float | None = None
+    distinct: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Correlate:
+    """`need` witnesses of the sources within `radius_m` (widened by what each does not know of its place) and
+    `within_us`; at least one of `require_any` if it names any; with `confidence`, until 1 - Π(1 - reliability) is at
+    least that."""
+
+    name: str
+    radius_m: float
+    within_us: int
+    need: int
+    sources: tuple[Source, ...]
+    require_any: tuple[str, ...] = ()
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Conditions of all these parts at the same time (or within `within_us`), of the same key, or within `radius_m`."""
+
+    name: str
+    parts: tuple[str, ...]
+    within_us: int
+    radius_m: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class InOrder:
+    """A sequence whose steps are of several streams: each step's `part` tells of it."""
+
+    name: str
+    sequence: InSequence
+
+
+@dataclass(frozen=True, slots=True)
+class NearBy:
+    """Two conditions of different streams within `within_m` of each other for `for_us`."""
+
+    name: str
+    parts: tuple[str, str]
+    within_m: float
+    for_us: int
+
+
+Join = Correlate | AllOf | InOrder | NearBy
+"""What the Desk puts together from detections of parts, which the Detectors tell as suspected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +301,12 @@ class Close:
     absent_for_us: int | None = None
     min_coverage: float = WATCHED_ENOUGH
     timeout_us: int | None = None
+    when: Expression | None = None
+    """Of the rule's own stream; of a correlation it belongs to the part that it names, and is that part's hold."""
+    for_us: int = 0
+    """How long `when` or `below` must have held."""
+    below: float | None = None
+    """Of a count: it ends when it has been below this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +354,36 @@ class Escalation:
     severity: str
     after_us: int | None = None
     when: Expression | None = None
+    down_after_us: int | None = None
+    """Of `when`: once it has not held for so long, the severity goes back; None: it stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flap:
+    """A condition that was raised `max_changes` times within `within_us` is held open until it has been quiet that
+    long."""
+
+    max_changes: int
+    within_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """While an incident of `rule` is open that agrees in all of `equal` (zone, area, or fields of the key), this rule
+    raises none: counted and named, never life-safety."""
+
+    rule: str
+    equal: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceClause:
+    """What pictures go with an incident: at most `frames` over `span_us`, `mask`ed, kept for `retain_us`."""
+
+    frames: int
+    span_us: int
+    mask: tuple[Literal["face", "plate"], ...]
+    retain_us: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +419,7 @@ class Rule:
     severity: str
     life_safety: bool
     topic: str
-    """The one input topic of the primitives built so far."""
+    """Its one input topic; "" of a rule with parts."""
     where: Expression | None
     zones: ZoneSelector | None
     by: tuple[str, ...]
@@ -249,6 +440,19 @@ class Rule:
     """Hash of the clauses that shape state: topic, where, zone selection, by, kind of primitive, value field,
     kinds of neighbours. Not of thresholds, durations, texts, severities, dispatch, overrides, exemptions."""
     place: Place
+    flap: Flap | None = None
+    suppressed_by: tuple[Suppression, ...] = ()
+    evidence: EvidenceClause | None = None
+    upstream_segments: int = 0
+    """merge.upstream_segments."""
+    part: str = ""
+    """Of a part: its name within its rule, e.g. "gauge", "1.hold"."""
+    suspects: bool = False
+    """Of a part: its detections are suspected, and a join or the Desk makes something of them."""
+    parts: tuple[Rule, ...] = ()
+    """Of any_of, all_of, correlate and what spans streams: what the Detectors watch, each as a rule of one stream with
+    this rule's id. Empty: the rule is its own only part."""
+    joins: tuple[Join, ...] = ()
 
     @property
     def base(self) -> Variant:
@@ -266,8 +470,9 @@ class Bundle:
     """blake2b of the files' bytes, in order of their names."""
 
     def of(self, topics: Sequence[str]) -> tuple[Rule, ...]:
-        """The rules that are not drafts and read one of these topics."""
-        return tuple(r for r in self.rules if r.status != "draft" and r.topic in topics)
+        """What is watched on one of these topics: the rules that are not drafts, or their parts."""
+        watched = (part for rule in self.rules if rule.status != "draft" for part in rule.parts or (rule,))
+        return tuple(part for part in watched if part.topic in topics)
 
     def lateness_of(self, topic: str) -> int:
         """Microseconds that a record of this topic may come behind the newest one."""
