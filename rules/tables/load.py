@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,18 +21,21 @@ from rules.tables.model import (
     DeadlineRow,
     Department,
     IncidentType,
+    Level,
     Metric,
     ResponsibilityRow,
     Status,
     Tables,
+    TrafficTable,
 )
 
-NAMES = ("types", "departments", "responsibilities", "deadlines", "calendars", "metrics", "categories")
+NAMES = ("types", "departments", "responsibilities", "deadlines", "calendars", "metrics", "categories", "traffic")
 CLOCKS: dict[str, Clock] = {"working": "working", "urgent": "urgent"}
 STATUSES: dict[str, Status] = {"national": "national", "local": "local", "synthetic": "synthetic"}
 DAYS = {"mon": 0, "tue": 1, "wed": 2, "thu": 3, "fri": 4, "sat": 5, "sun": 6}
 UNITS_US = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 MINUTE_US = 60_000_000
+LEVELS = 5
 
 T = TypeVar("T")
 
@@ -184,6 +188,7 @@ def build(heads: Mapping[str, Head]) -> Tables:
         departments=departments,
         metrics={m.name: m for m in map(metric, heads["metrics"].rows("metrics"))},
         categories=categories,
+        traffic=traffic_table(heads["traffic"]),
     )
     for head in heads.values():
         head.finish()
@@ -242,6 +247,20 @@ def metric(row: Head) -> Metric:
     return Metric(row.need("metric", text, ""), None if unit in ("", "null") else unit, names(row))
 
 
+def traffic_table(head: Head) -> TrafficTable:
+    levels = [
+        Level(row.need("level", whole, 0), row.need("above", share, 0.0), names(row)) for row in head.rows("levels")
+    ]
+    if [row.level for row in levels] != list(range(1, LEVELS + 1)):
+        head.problem(head.node, "T115", f"the levels must be 1 to {LEVELS}, from the best to the worst")
+    elif any(worse.above >= better.above for better, worse in pairwise(levels)) or levels[-1].above != 0:
+        head.problem(head.node, "T115", "each level begins below the one before it, and the last at 0%")
+    free_flow = [(row.need("road_class", text, ""), row.need("kmh", positive, 0.0)) for row in head.rows("free_flow")]
+    if not free_flow or free_flow[-1][0] != "*":
+        head.problem(head.node, "T115", 'the last free-flow speed is for any other road: road_class "*"')
+    return TrafficTable(tuple(levels), tuple(free_flow))
+
+
 def working_time(head: Head) -> WorkingTime:
     weekdays: frozenset[int] = frozenset()
     periods: list[tuple[int, int]] = []
@@ -290,6 +309,19 @@ def whole(written: str) -> int:
     if not re.fullmatch(r"\d{1,9}", written, re.ASCII):
         raise Bad(f"{written!r} is not a whole number")
     return int(written)
+
+
+def positive(written: str) -> float:
+    if not re.fullmatch(r"\d{1,3}", written, re.ASCII) or int(written) == 0:
+        raise Bad(f"{written!r} is not a whole number from 1 to 999")
+    return float(written)
+
+
+def share(written: str) -> float:
+    found = re.fullmatch(r"(\d{1,2})%", written, re.ASCII)
+    if found is None:
+        raise Bad(f"{written!r} is not a share such as 70%")
+    return int(found[1]) / 100
 
 
 def flag(written: str) -> bool:

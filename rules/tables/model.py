@@ -78,6 +78,30 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """Holds where speed is more than this share of free flow."""
+
+    level: int
+    above: float
+    text: Text
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficTable:
+    """`levels` from the best to the worst; `free_flow`: road class (a glob) and km/h, the first that fits."""
+
+    levels: tuple[Level, ...]
+    free_flow: tuple[tuple[str, float], ...]
+
+    def level_of(self, share: float) -> int:
+        """Of a speed as a share of free flow; the bound belongs to the worse level."""
+        return next((row.level for row in self.levels if share > row.above), self.levels[-1].level)
+
+    def free_flow_of(self, road_class: str | None) -> float:
+        return next(kmh for glob, kmh in self.free_flow if fnmatchcase(road_class or "", glob))
+
+
+@dataclass(frozen=True, slots=True)
 class Tables:
     types: Mapping[str, IncidentType]
     responsibilities: tuple[ResponsibilityRow, ...]
@@ -86,6 +110,7 @@ class Tables:
     departments: Mapping[str, Department]
     metrics: Mapping[str, Metric]
     categories: Mapping[str, str]
+    traffic: TrafficTable
 
     def type_of(self, code: str) -> IncidentType | None:
         """The type's row; `C0112` falls back to `C01`."""

@@ -1,0 +1,1 @@
+"""What measurements of segments say of the traffic: its state, interval by interval."""
