@@ -115,7 +115,7 @@ class Atlas:
         """How to find what a source of a topic is registered as; None where any source is believed."""
         if self.registry is None or STREAMS[topic].desk:
             return None
-        return self.registry.segments.get if topic == "traffic.measurements" else self.registry.devices.get
+        return self.registry.segments.get if STREAMS[topic].source == "segment_id" else self.registry.devices.get
 
     def _areas_by_place(self, lon: F64, lat: F64) -> Texts:
         """The first `area/*` zone that holds the position; null without one."""

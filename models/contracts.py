@@ -28,6 +28,7 @@ from models.dispatch import (
 from models.incidents import Incident
 from models.observations import WIRE_TYPES
 from models.streams import URGENT_DETECTIONS
+from models.traffic import TrafficState
 
 VERSION = "v1"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -65,6 +66,7 @@ CONTRACTS: dict[str, Contract] = {
         Contract("notices", Notice, Flow.OUT, fenced=True),
         Contract("recognition.requests", RecognitionRequest, Flow.OUT, fenced=True),
         Contract("hotline.replies", HotlineReply, Flow.OUT, fenced=True),
+        Contract("traffic.states", TrafficState, Flow.OUT),
         Contract("late", LateRecord, Flow.OUT),
         Contract("dead-letters", DeadLetter, Flow.OUT),
     )

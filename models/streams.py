@@ -30,6 +30,8 @@ class Stream:
     fields: dict[str, Field]
     desk: bool = False
     """True where the Desk reads it; else the Detectors do."""
+    made: bool = False
+    """True where a Detector makes it of another stream, and reads it itself."""
 
 
 TEXT, FLAG, MIXED = Field("text"), Field("flag"), Field("mixed")
@@ -67,6 +69,17 @@ STREAMS: dict[str, Stream] = {
             },
         ),
         Stream(
+            "traffic.states", "segment_id", "end_time", ("segment_id", "end_time"), 0.0,
+            {
+                "segment_id": TEXT, "level": Field("number"), "speed_kmh": Field("number", "kmh"),
+                "free_flow_kmh": Field("number", "kmh"), "free_flow_basis": TEXT, "tti": Field("number"),
+                "period_s": Field("number", "s"), "quality.samples": Field("number"),
+                "quality.sources": Field("number"), "quality.age_s": Field("number", "s"),
+                "quality.gaps": Field("number"), **PLACE,
+            },
+            made=True,
+        ),
+        Stream(
             "hotline.tickets", "ticket_id", "call_time", ("ticket_id", "call_time"), 5.0,
             {
                 "ticket_id": TEXT, "line": TEXT, "kind": TEXT, "category": TEXT, "text": TEXT, "address": TEXT,
@@ -87,7 +100,7 @@ STREAMS: dict[str, Stream] = {
     )
 }  # fmt: skip
 
-DETECTOR_TOPICS = tuple(s.topic for s in STREAMS.values() if not s.desk)
+DETECTOR_TOPICS = tuple(s.topic for s in STREAMS.values() if not s.desk and not s.made)
 DESK_TOPICS = ("detections", *(s.topic for s in STREAMS.values() if s.desk))
 URGENT_DETECTIONS = "detections.urgent"
 """The detections of rules about life and safety, where the wall clock rules: a lane of their own past a backlog."""

@@ -69,6 +69,7 @@ class City:
             zone=self.zone,
             accept_unregistered=self.accept_unregistered,
             compiled=self.compiled,
+            traffic=self.tables.traffic,
         )
 
     def prepare(self) -> None:

@@ -14,6 +14,7 @@ from models.faults import MAX_ID, is_id
 from models.incidents import Incident
 from models.observations import DeadReason, DecodeFailure
 from models.streams import DESK_TOPICS, URGENT_DETECTIONS
+from models.traffic import TrafficState
 from rules.detection.detector import LaneOutcome, Late
 from rules.incidents.desk import Output
 
@@ -64,6 +65,13 @@ def detection_messages(
             detector_source(partition),
         )
         for d in detections
+    ]
+
+
+def state_messages(states: Iterable[TrafficState]) -> list[Message]:
+    """Keyed by segment, of which the newest is kept."""
+    return [
+        Message("traffic.states", s.segment_id, encode(s), f"{s.segment_id}/{s.end_time}/{s.revision}") for s in states
     ]
 
 

@@ -26,6 +26,7 @@ from streams.publishing import (
     detection_messages,
     is_area,
     lane_letters,
+    state_messages,
     stray,
 )
 from streams.recording import RecordedLine
@@ -130,7 +131,9 @@ class Replay:
         now_us = self.ticked_ms * 1000
         messages: list[Message] = []
         for partition in sorted(self.detectors):
-            told = detection_messages(self.detectors[partition].advance(now_us), self.city.centre, partition)
+            detector = self.detectors[partition]
+            told = detection_messages(detector.advance(now_us), self.city.centre, partition)
+            messages += state_messages(detector.states())
             messages += told + self._to_desk("detections", told)
         messages += self._desk(self.desk.advance(now_us))
         messages += self._crews_turn(now_us)
@@ -206,6 +209,7 @@ class Replay:
             dead=len(outcome.dead),
         )
         messages = detection_messages(outcome.detections, self.city.centre, partition)
+        messages += state_messages(detector.states())
         messages += lane_letters(outcome, records, topic, partition, self.city.letters)
         return messages + self._to_desk("detections", [m for m in messages if m.topic == "detections"])
 

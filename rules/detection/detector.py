@@ -22,9 +22,12 @@ from models.decode import Decoder
 from models.detections import Detection
 from models.streams import DETECTOR_TOPICS
 from models.times import format_time
+from models.traffic import TrafficState
 from rules.detection.lane import Lane, LaneOutcome, LaneState, Late
+from rules.detection.made import MEASUREMENTS, STATES, MadeState, TrafficStates
 from rules.detection.tracks_loop import compiled as mending_loops
 from rules.language.model import Bundle
+from rules.tables.model import TrafficTable
 
 __all__ = ["Changes", "Detector", "LaneOutcome", "Late", "Memory", "prepare"]
 
@@ -62,6 +65,8 @@ class DetectorState(msgspec.Struct):
 
     version: int
     lanes: dict[str, LaneState]
+    made: MadeState | None = None
+    """Of a snapshot with the measurements' lane."""
 
 
 class Versioned(msgspec.Struct):
@@ -70,7 +75,9 @@ class Versioned(msgspec.Struct):
     version: int
 
 
-STATE_VERSION = 4
+STATE_VERSION = 5
+MADE_LATENESS_US = 1
+"""States of one minute come together; none of them is late."""
 Changes = dict[str, bytes | None]
 """Entries by name; None: there is no such entry any more."""
 STATE, PRINTS = "state", "seen/"
@@ -97,37 +104,49 @@ class Detector:
         zone: tzinfo,
         accept_unregistered: bool = False,
         compiled: bool | None = None,
+        traffic: TrafficTable | None = None,
     ) -> None:
         compiled = compiled_wanted() if compiled is None else compiled
         if compiled:
             warm()
         self.partition = partition
+        lane = partial(
+            Lane, partition=partition, atlas=atlas, decoder=decoder, accept_unregistered=accept_unregistered,
+            format_time=partial(format_time, zone=zone),
+        )  # fmt: skip
         self.lanes = {
-            topic: Lane(
-                topic,
-                partition,
-                bundle.of([topic]),
-                atlas,
-                decoder,
-                lateness_us=bundle.lateness_of(topic),
-                accept_unregistered=accept_unregistered,
-                format_time=partial(format_time, zone=zone),
-                compiled=compiled,
-            )
+            topic: lane(topic, rules=bundle.of([topic]), lateness_us=bundle.lateness_of(topic), compiled=compiled)
             for topic in DETECTOR_TOPICS
         }
+        self.traffic: TrafficStates | None = None
+        if traffic is not None:
+            states = lane(
+                STATES, rules=bundle.of([STATES]), lateness_us=MADE_LATENESS_US, compiled=False, made_of=MEASUREMENTS
+            )
+            self.traffic = TrafficStates(traffic, self.lanes[MEASUREMENTS], states)
 
     def feed(self, topic: str, records: Sequence[RawRecord]) -> LaneOutcome:
         """Take records of one topic in log order, clock records included; one by one or in batches is the same."""
-        return self.lanes[topic].feed(records)
+        outcome = self.lanes[topic].feed(records)
+        if self.traffic is None or topic != MEASUREMENTS:
+            return outcome
+        return outcome._replace(detections=outcome.detections + self.traffic.settle())
 
     def advance(self, to_us: int, topics: Sequence[str] = DETECTOR_TOPICS) -> list[Detection]:
         """The clock of these topics says `to_us`; only for a lane that has no records waiting."""
-        return [detection for topic in topics for detection in self.lanes[topic].advance(to_us)]
+        told = [detection for topic in topics for detection in self.lanes[topic].advance(to_us)]
+        return told + self.traffic.settle() if self.traffic is not None and MEASUREMENTS in topics else told
+
+    def states(self) -> list[TrafficState]:
+        """The traffic states made since the last call, to be published."""
+        return [] if self.traffic is None else self.traffic.take_made()
 
     def next_us(self) -> int | None:
         """Before this time of the clock `advance` tells nothing unless records come; None: it never does."""
-        return min((at for lane in self.lanes.values() if (at := lane.next_us()) is not None), default=None)
+        due_us = [lane.next_us() for lane in self.lanes.values()]
+        if self.traffic is not None and (made_us := self.traffic.next_us()) is not None:
+            due_us.append(made_us + self.lanes[MEASUREMENTS].lateness_us)
+        return min((at for at in due_us if at is not None), default=None)
 
     def watermark_us(self, topic: str) -> int:
         return self.lanes[topic].watermark_us
@@ -148,16 +167,19 @@ class Detector:
         return self.memory().nbytes
 
     def snapshot(self) -> bytes:
-        return packed({topic: lane.snapshot() for topic, lane in self.lanes.items()})
+        made = None if self.traffic is None else self.traffic.snapshot()
+        return packed({topic: lane.snapshot() for topic, lane in self.lanes.items()}, made)
 
     def changes(self, topic: str) -> Callable[[], Changes]:
         """Of one lane what must be stored so that a table which holds what the last call gave holds what it remembers
         now. Copies what changes; encoding is left to whoever calls the result, on any thread."""
         lane = self.lanes[topic]
         prints, frozen = lane.seen.changes(), lane.freeze()
+        made = self.traffic.snapshot() if self.traffic is not None and topic == MEASUREMENTS else None
 
         def encoded() -> Changes:
-            return {STATE: packed({topic: frozen.state()}), **{PRINTS + name: block for name, block in prints.items()}}
+            blocks = {PRINTS + name: block for name, block in prints.items()}
+            return {STATE: packed({topic: frozen.state()}, made), **blocks}
 
         return encoded
 
@@ -166,24 +188,32 @@ class Detector:
 
         Raises StateMismatch for a snapshot of another version.
         """
-        for topic, saved in unpacked(blob).items():
+        state = unpacked(blob)
+        for topic, saved in state.lanes.items():
             if topic in self.lanes:
                 self.lanes[topic].restore(saved)
+        self._restore_made(state.made)
+
+    def _restore_made(self, made: MadeState | None) -> None:
+        if self.traffic is not None and made is not None:
+            self.traffic.restore(made)
 
     def restore_lane(self, topic: str, entries: Mapping[str, bytes]) -> None:
         """The same of a lane from the entries that its changes made; nothing from none."""
         if STATE in entries:
-            self.lanes[topic].restore(unpacked(entries[STATE])[topic])
+            state = unpacked(entries[STATE])
+            self.lanes[topic].restore(state.lanes[topic])
+            self._restore_made(state.made)
             blocks = {name.removeprefix(PRINTS): block for name, block in entries.items() if name.startswith(PRINTS)}
             self.lanes[topic].seen.restore_blocks(blocks)
 
 
-def packed(lanes: dict[str, LaneState]) -> bytes:
-    return msgspec.msgpack.encode(DetectorState(STATE_VERSION, lanes))
+def packed(lanes: dict[str, LaneState], made: MadeState | None) -> bytes:
+    return msgspec.msgpack.encode(DetectorState(STATE_VERSION, lanes, made))
 
 
-def unpacked(blob: bytes) -> dict[str, LaneState]:
+def unpacked(blob: bytes) -> DetectorState:
     version = msgspec.msgpack.decode(blob, type=Versioned).version
     if version != STATE_VERSION:
         raise StateMismatch(f"snapshot version {version}, this is {STATE_VERSION}")
-    return msgspec.msgpack.decode(blob, type=DetectorState).lanes
+    return msgspec.msgpack.decode(blob, type=DetectorState)

@@ -54,6 +54,7 @@ REACH_DEFAULT_US = {
     "camera.tracks": 10 * SECOND_US,
     "camera.events": 10 * SECOND_US,
     "traffic.measurements": 3 * MINUTE_US,
+    "traffic.states": 3 * MINUTE_US,
     "sensor.readings": 15 * MINUTE_US,
 }
 """Where the registry states no interval."""
@@ -209,8 +210,10 @@ class Lane:
         accept_unregistered: bool,
         format_time: Callable[[int], str],
         compiled: bool,
+        made_of: str | None = None,
     ) -> None:
         self.topic, self.partition, self.atlas = topic, partition, atlas
+        self.evidence_topic = made_of or topic
         self.lateness_us, self.format_time = lateness_us, format_time
         self.rules = tuple(sorted(rules, key=lambda r: (r.id, r.part)))
         self.paths = [zone.path for zone in atlas.zones]
@@ -243,6 +246,8 @@ class Lane:
         self.asleep: list[tuple[int, Watch, Condition]] = []
         self.seen = Seen(compiled)
         self.told: list[Detection] = []
+        self.onlooker: Callable[[Batch, Mask, Incoming], None] | None = None
+        """Shown each batch and which of its rows are in time, before any rule is."""
 
     def _watch(self, rule: Rule, number: int) -> Watch:
         detect = rule.base.detect
@@ -272,8 +277,11 @@ class Lane:
     def feed(self, records: Sequence[RawRecord]) -> LaneOutcome:
         """Take records in log order; clock records among them count where they stand."""
         fed = incoming(records)
-        arrived = self.door.open(fed, self.watermark_us)
-        before, ask, watermark_us = self._watermarks(len(records), fed, arrived)
+        return self.take(fed, self.door.open(fed, self.watermark_us))
+
+    def take(self, fed: Incoming, arrived: Arrived) -> LaneOutcome:
+        """Take what stands behind the door."""
+        before, ask, watermark_us = self._watermarks(len(fed.values) + len(fed.ticks), fed, arrived)
         dropped = doubled = self.seen.add(arrived.prints, arrived.time_us, ask)
         if arrived.failures:
             dropped = arrived.failed | doubled
@@ -330,6 +338,8 @@ class Lane:
         for batch in arrived.batches:
             masks = self.selector.masks(len(batch))
             late_rows += self._in_time(batch, arrived, before, dropped, masks)
+            if self.onlooker is not None:
+                self.onlooker(batch, masks[FRESH, : len(batch)], fed)
             if not self.rules or not (len(batch) or self.tracks is not None):
                 continue
             if self.tracks is not None:

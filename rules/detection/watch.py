@@ -29,6 +29,7 @@ class Surroundings(Protocol):
     sources: Sources
     watermark_us: int
     topic: str
+    evidence_topic: str
     partition: int
 
     def wake(self, watch: Watch, condition: Condition) -> None: ...
@@ -196,6 +197,7 @@ class Watch:
         rule, since_us = self.rule, condition.opened_since_us
         key = dict(zip(self.key_fields, condition.key, strict=True))
         value, unit = self.measured(condition, at_us)
+        topic, partition = self.lane.evidence_topic, self.lane.partition
         self.lane.tell(
             Detection(
                 detection_id=detection_id(
@@ -222,7 +224,7 @@ class Watch:
                 held_s=round((at_us - since_us) / SECOND_US, 3),
                 coverage=round(self.lane.coverage.share(condition.source, since_us, at_us), ROUND_SHARE),
                 sources=[self.lane.topic],
-                evidence=[Evidence(self.lane.topic, self.lane.partition, offset) for offset in condition.evidence],
+                evidence=[Evidence(topic, partition, offset) for offset in condition.evidence],
                 attributes=condition.attributes,
             )
         )

@@ -35,6 +35,7 @@ class Measurement(NamedTuple):
     """`end_us`: when its interval ended; `samples`: its vehicles, None where the source does not count."""
 
     segment_id: str
+    area: str
     source: str
     end_us: int
     speed_kmh: float | None
@@ -43,9 +44,10 @@ class Measurement(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A state, when its interval ended, and the offset of the newest measurement in it."""
+    """A state, where it is, when its interval ended, and the greatest offset of a measurement in it."""
 
     state: TrafficState
+    area: str
     end_us: int
     offset: int
 
@@ -59,6 +61,7 @@ class Sums(msgspec.Struct, array_like=True):
     samples_milli: int = 0
     newest_us: int = 0
     offset: int = -1
+    area: str = ""
     sources: list[str] = []
 
 
@@ -91,6 +94,7 @@ class SegmentStates:
         sums.samples_milli += round(samples * MILLI)
         sums.newest_us = max(sums.newest_us, one.end_us)
         sums.offset = max(sums.offset, one.offset)
+        sums.area = max(sums.area, one.area)
         if one.source not in sums.sources:
             sums.sources.append(one.source)
 
@@ -109,7 +113,7 @@ class SegmentStates:
 
     def _of(self, end_us: int, segments: dict[str, Sums]) -> Iterator[Made]:
         for segment_id, sums in sorted(segments.items()):
-            yield Made(self._state(segment_id, end_us, sums), end_us, sums.offset)
+            yield Made(self._state(segment_id, end_us, sums), sums.area, end_us, sums.offset)
             self.kept.last[segment_id] = end_us
 
     def _state(self, segment_id: str, end_us: int, sums: Sums) -> TrafficState:

@@ -20,6 +20,7 @@ from models.detections import Detection
 from models.observations import DecodeFailure
 from models.streams import DETECTOR_TOPICS
 from models.ticks import tick_us
+from models.traffic import TrafficState
 from rules.detection.detector import Changes, Detector, LaneOutcome
 from streams.accounts import Accounts, lane_bins
 from streams.agents.saving import Save, Saving
@@ -36,6 +37,7 @@ from streams.publishing import (
     detector_source,
     is_area,
     lane_letters,
+    state_messages,
     stray,
 )
 from streams.settings import Settings
@@ -180,6 +182,7 @@ class DetectorAgent:
         except Exception:
             await self._suspect(held, topic, records.offsets)
             raise
+        states = held.detector.states()
         took_s = self.clock.monotonic_s() - began_s
         reach(Place.DECIDED)
         sealing = self.city.letters
@@ -187,7 +190,7 @@ class DetectorAgent:
         if strays:
             letters += dead_messages(strays, all_records, topic, partition, sealing)
         self.publisher.post(tp, letters)
-        await self._tell(outcome.detections, partition)
+        await self._tell(outcome.detections, states, partition)
         reach(Place.SENT)
         if ticks and self.settings.clock == "stream":
             await self._pass_on_clock(held, topic, max(ticks.values()), partition)
@@ -198,9 +201,10 @@ class DetectorAgent:
         late_us = [late.late_by_us for late in outcome.late]
         self.metrics.chunk(topic, partition, len(all_records), bins, dead=reasons, late_us=late_us, seconds=took_s)
 
-    async def _tell(self, detections: Sequence[Detection], partition: int) -> None:
-        if detections:
-            await self.publisher.send(detection_messages(detections, self.settings.centre, partition, self.urgent))
+    async def _tell(self, detections: Sequence[Detection], states: Sequence[TrafficState], partition: int) -> None:
+        if detections or states:
+            told = detection_messages(detections, self.settings.centre, partition, self.urgent)
+            await self.publisher.send(told + state_messages(states))
             self.metrics.detected(detections)
 
     async def _suspect(self, held: Held, topic: str, offsets: list[int]) -> None:
@@ -265,10 +269,11 @@ class DetectorAgent:
                 quiet, until_us = self._quiet(partition, held) if self.settings.clock == "wall" else ([], 0)
                 if quiet:
                     detections = held.detector.advance(until_us, quiet)
-                    if detections:
+                    states = held.detector.states()
+                    if detections or states:
                         held.saving.changed = True
                         held.changed.update(quiet)
-                        await self._tell(detections, partition)
+                        await self._tell(detections, states, partition)
             if not held.saving.changed:
                 self.metrics.current(f"detector/{partition}")
             await held.saving.when_due()

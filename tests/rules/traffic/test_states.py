@@ -38,7 +38,7 @@ def states_of(table: TrafficTable, limits: dict[str, float] | None = None) -> Se
 def measured(
     speed: float | None, *, at_s: float = 0, samples: float | None = 1, of: str = "s-1", source: str = "loop-1"
 ) -> Measurement:
-    return Measurement(of, source, NOON_US + round(at_s * SECOND_US), speed, samples, 7)
+    return Measurement(of, "danghu", source, NOON_US + round(at_s * SECOND_US), speed, samples, 7)
 
 
 def closed(states: SegmentStates, *measurements: Measurement, after_s: float = 600) -> list[Made]:
