@@ -31,7 +31,7 @@ class Stream:
     desk: bool = False
     """True where the Desk reads it; else the Detectors do."""
     made: bool = False
-    """True where a Detector makes it of another stream, and reads it itself."""
+    """True where the Detectors themselves make it of their inputs: rules read it, no wire brings it."""
 
 
 TEXT, FLAG, MIXED = Field("text"), Field("flag"), Field("mixed")
@@ -100,7 +100,8 @@ STREAMS: dict[str, Stream] = {
     )
 }  # fmt: skip
 
-DETECTOR_TOPICS = tuple(s.topic for s in STREAMS.values() if not s.desk and not s.made)
+DETECTOR_TOPICS = tuple(s.topic for s in STREAMS.values() if not (s.desk or s.made))
+MADE_TOPICS = tuple(s.topic for s in STREAMS.values() if s.made)
 DESK_TOPICS = ("detections", *(s.topic for s in STREAMS.values() if s.desk))
 URGENT_DETECTIONS = "detections.urgent"
 """The detections of rules about life and safety, where the wall clock rules: a lane of their own past a backlog."""
