@@ -19,6 +19,7 @@ from models.times import parse_time_us, zone_info
 from rules.detection.detector import Detector
 from rules.language.load import Context, SourceFile, load_rules
 from rules.language.model import Bundle
+from rules.tables.model import TrafficTable
 
 START_US = parse_time_us("2026-03-02T07:10:00+08:00")
 ZONE = zone_info("Asia/Shanghai")
@@ -111,6 +112,9 @@ def bundle_of(text: str, zones: Sequence[Any] = ()) -> Bundle:
 
 
 class Stage:
+    traffic: TrafficTable | None = None
+    """Whether its Detectors make traffic states, and how they judge."""
+
     def __init__(self, rules: str, zones: Sequence[Any] = (), devices: Sequence[Any] = ()) -> None:
         found, problems = read_zones(
             [("z.geojson", orjson.dumps({"type": "FeatureCollection", "features": list(zones)}))]
@@ -138,6 +142,7 @@ class Stage:
             zone=ZONE,
             accept_unregistered=True,
             compiled=COMPILED,
+            traffic=self.traffic,
         )
 
     def again(self) -> Stage:
