@@ -75,8 +75,8 @@ class Opened:
     journal: Journal
     offsets: dict[str, int]
     beyond: dict[str, set[int]]
-    """By topic that is not fed in its own order: what was fed though something before it waits. Who reads from `offsets`
-    again must not feed these a second time: what was refused would be refused twice."""
+    """By topic that is not fed in its own order: what was fed though something before it waits. Who reads from
+    `offsets` must not feed these a second time: what was refused would be refused twice."""
     suspects: dict[int, Suspects]
     """By step of the journal on which the core failed; places are numbers of the step's records."""
     letters_kept: bool
