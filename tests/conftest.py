@@ -6,6 +6,8 @@
 `redis_url`      a running Redis (one for the whole session), emptied before each test that asks for it
 `shared_dir`     the folder ../shared with the recordings, beside the repository
 
+A test marked `alone` measures time: nothing else of the run goes on beside it, in whatever process (tests/alone.py).
+
 On a machine without Java, Maven or Redis the tests that need them are not run, and the last lines say how many and
 why. With ZHINAO_REQUIRE_SERVERS=1 (as CI sets it) a missing server is a failure.
 """
@@ -13,16 +15,18 @@ why. With ZHINAO_REQUIRE_SERVERS=1 (as CI sets it) a missing server is a failure
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.alone import turn
 from tests.kafka.broker import KafkaBroker, KafkaUnavailable
 from tests.redis_server import RedisServer, RedisUnavailable
 
@@ -34,6 +38,9 @@ PLAIN = ("contracts", "fuzz", "geo", "models", "real", "rules", "sumo")
 """Folders whose tests start nothing, unless they ask for a server."""
 _LOG_LINES = 40  # of a server's log, shown with a failed test
 _STARTED = pytest.StashKey[list[KafkaBroker]]()
+_TURNS = pytest.StashKey[Path]()
+"""A folder that all processes of the run have in common."""
+_TURNS_TOLD = "turns"  # as pytest-xdist hands it to a process
 
 
 class StartKafka(Protocol):
@@ -126,6 +133,28 @@ def shared_dir() -> Path:
 
 
 # ---------------------------------------------------------------------------------------------------------------- hooks
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    given = getattr(config, "workerinput", {}).get(_TURNS_TOLD)
+    if given is None:
+        folder = tempfile.TemporaryDirectory(prefix="zhinao-turns-")
+        config.add_cleanup(folder.cleanup)
+        given = folder.name
+    config.stash[_TURNS] = Path(given)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Called by pytest-xdist in the process that starts the others."""
+    node.workerinput[_TURNS_TOLD] = str(node.config.stash[_TURNS])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Setup, call and teardown in one turn."""
+    with turn(item.config.stash[_TURNS], alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

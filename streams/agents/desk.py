@@ -25,7 +25,7 @@ from models.ticks import tick_us
 from models.times import SECOND_US
 from rules.incidents.desk import BINS, Desk, DeskOutcome
 from streams.accounts import Accounts
-from streams.agents.queues import Part, Queues, Step, kept, pieces
+from streams.agents.queues import TURNED, Part, Queues, Step, kept, pieces
 from streams.agents.saving import Save, Saving
 from streams.agents.suspects import Suspects, refused
 from streams.canary import Canary, CanaryWatch, canary
@@ -58,11 +58,12 @@ SUSPECTED = msgspec.msgpack.Decoder(dict[int, Suspects])
 
 
 class Meta(msgspec.Struct):
-    """The step of the journal to go on with after these entries, and the offset of each topic (none: where Kafka
-    says)."""
+    """The step of the journal to go on with after these entries, the offset of each topic (none: where Kafka says), and
+    what is done beyond it."""
 
     journal: int = 0
     offsets: dict[str, int] = {}
+    beyond: dict[str, list[int]] = {}
 
 
 @dataclass(slots=True)
@@ -73,9 +74,23 @@ class Opened:
     table: Table
     journal: Journal
     offsets: dict[str, int]
+    beyond: dict[str, set[int]]
+    """By topic that is not fed in its own order: what was fed though something before it waits. Who reads from
+    `offsets` must not feed these a second time: what was refused would be refused twice."""
     suspects: dict[int, Suspects]
     """By step of the journal on which the core failed; places are numbers of the step's records."""
     letters_kept: bool
+
+    def fed(self, topic: str, records: Sequence[Record]) -> None:
+        if topic in self.beyond:
+            self.beyond[topic].update(record.offset for record in records)
+
+    def move(self, offsets: Mapping[str, int]) -> None:
+        """Who comes after us goes on from here."""
+        for topic, done in self.beyond.items():
+            if topic in offsets and offsets[topic] != self.offsets.get(topic):
+                self.beyond[topic] = {offset for offset in done if offset >= offsets[topic]}
+        self.offsets.update(offsets)
 
 
 class DeskAgent:
@@ -143,7 +158,8 @@ class DeskAgent:
         letters = entries.pop(LETTERS, None)
         if letters is not None:
             self.publisher.post_kept(letters)
-        self.opened = Opened(self.city.desk(), table, journal, meta.offsets, suspects, letters is not None)
+        beyond = {topic: set(meta.beyond.get(topic, ())) for topic in TURNED}
+        self.opened = Opened(self.city.desk(), table, journal, meta.offsets, beyond, suspects, letters is not None)
         self.queues = self._queues()
         if entries:
             with no_collecting():
@@ -157,6 +173,7 @@ class DeskAgent:
         self.saving = self._saving()
         self.saving.changed = True
         self.queues.done_us = self.opened.desk.now_us
+        self.queues.beyond = {topic: frozenset(done) for topic, done in self.opened.beyond.items()}
         self.canaries.begin()
         offsets = self.opened.offsets
         return {TP(full, CENTRE_PARTITION): offsets[self.topics[full]] for full in mine if self.topics[full] in offsets}
@@ -190,7 +207,7 @@ class DeskAgent:
             return
         self._apart(chunk, "clock", [r for r in chunk.records if tick_us(r) is not None])
         if self.settings.clock == "stream" and topic in DESK_TOPICS:
-            self.queues.put(topic, chunk)
+            self._apart(chunk, "duplicate", self.queues.put(topic, chunk))
             return
         returned = canaries_among(topic, chunk)
         self._apart(chunk, "canary", [r for r in chunk.records if r.offset in returned])
@@ -217,7 +234,7 @@ class DeskAgent:
         assert self.opened is not None
         moved = {topic: at for topic, at in offsets.items() if self.opened.offsets.get(topic, -1) < at}
         if moved:
-            self.opened.offsets.update(moved)
+            self.opened.move(moved)
             self.saving.changed = True
         for topic, at in moved.items():
             self.accounts.finished(self._tp(topic), at)
@@ -257,10 +274,11 @@ class DeskAgent:
             for topic, group in part.groups:
                 records = [Record(o, t, k, v, tuple(h)) for o, t, k, v, h in group]
                 await self._feed(topic, records, at, done, accounts)
+                self.opened.fed(topic, records)
                 done += len(records)
             if part.advance_us is not None:
                 await self._send(self.opened.desk.advance(part.advance_us), at)
-        self.opened.offsets.update(step.offsets)
+        self.opened.move(step.offsets)
 
     async def _feed(
         self, topic: str, records: Sequence[Record], at: int, first: int, accounts: Accounts | None
@@ -344,7 +362,8 @@ class DeskAgent:
         opened = self.opened
         if opened is None:
             return None
-        meta, changes = Meta(self.journalled, dict(opened.offsets)), opened.desk.changes()
+        beyond = {topic: sorted(done) for topic, done in opened.beyond.items() if done}
+        meta, changes = Meta(self.journalled, dict(opened.offsets), beyond), opened.desk.changes()
         changes[META] = msgspec.json.encode(meta)
         letters = self.publisher.kept(self.tps)  # what is stored is not said again by the journal
         if letters is not None or opened.letters_kept:

@@ -24,6 +24,8 @@ from streams.publishing import detector_source
 from streams.transport import Chunk, Record
 
 ANSWERS = ("dispatch.feedback", "commands")
+TURNED = (*ANSWERS, "detections")
+"""Topics whose records are due in another order than that of their offsets."""
 KINDS = ("raised", "stage", "still", "unknown", "cleared")
 STEP_BYTES = 1 << 20
 """Of records in a step, unless one alone is larger. The journal's topic takes four times that."""
@@ -123,16 +125,21 @@ class Queues:
         self.answers: list[tuple[int, str, int, Record]] = []
         self.detections: list[tuple[int, str, int, Record]] = []
         self.next_offset: dict[str, int] = {}
+        self.beyond: Mapping[str, frozenset[int]] = {}
+        """By topic: offsets that are read again because others before them waited, and were done then."""
         self.done_us = 0
 
-    def put(self, topic: str, chunk: Chunk) -> None:
-        """Take what was fetched."""
+    def put(self, topic: str, chunk: Chunk) -> list[Record]:
+        """Take what was fetched; gives those of it that were done before."""
+        beyond = self.beyond.get(topic, frozenset())
         for record in chunk.records:
             at_us = tick_us(record)
             if at_us is not None:
                 source = (topic, _source(record) if topic == "detections" else "")
                 if source in self.clocks_us:
                     self.clocks_us[source] = max(self.clocks_us[source], at_us)
+            if record.offset in beyond:
+                continue
             if topic in self.waiting:
                 self.waiting[topic].append(record)
             elif topic == "detections":  # clock records wait too: who goes on from here later must read them again
@@ -141,6 +148,7 @@ class Queues:
             elif at_us is None:
                 heappush(self.answers, (_stamp(record), topic, record.offset, record))
         self.next_offset[topic] = chunk.next_offset
+        return [record for record in chunk.records if record.offset in beyond]
 
     def due(self, most_us: int) -> Step:
         """All that is due, a part a second; at most `most_us` of the recording's time beyond what was done."""

@@ -231,6 +231,7 @@ def test_an_equal_core_needs_no_run(root, monkeypatch, capsys, tmp_path):
     assert "nothing compared: the core is that of " in one_line(capsys)
 
 
+@pytest.mark.alone
 def test_a_machine_too_busy_for_it_is_no_fault(root, workload, monkeypatch, capsys):
     commit(root, monkeypatch, 5)
     edit(root, "sum(range(50 * len(records)))", "time.sleep(5)")

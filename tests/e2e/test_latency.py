@@ -15,6 +15,7 @@ TRIES = 3
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_an_order_is_out_half_a_second_after_the_lateness(
     kafka: KafkaBroker, unique_prefix: str, tmp_path: Path
 ) -> None:

@@ -105,7 +105,11 @@ def dump(body: Mapping[str, object]) -> bytes:
 
 @dataclass(slots=True)
 class Load:
-    """`seconds` of traffic beginning at `start_ms`. Shares are of all records; `crowd` multiplies the cars."""
+    """`seconds` of traffic beginning at `start_ms`. Shares are of all records; `crowd` multiplies the cars.
+
+    `hot`: frames a second of the first camera. `visitors`: cars in each frame that stand in a zone and are in no other
+    frame, each a key of its own.
+    """
 
     seed: int
     seconds: int = 60
@@ -115,11 +119,14 @@ class Load:
     poison: float = 0.01
     late: float = 0.01
     tickets: int = 6
+    hot: int = 1
+    visitors: int = 0
     records: list[Stamped] = field(default_factory=list)
     stays: list[Stay] = field(default_factory=list)
     chance: random.Random = field(init=False)
     run: str = field(init=False)
     _seq: int = 0
+    _visits: int = 0
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -218,9 +225,11 @@ class Load:
         for camera, area in sorted(devices("camera").items()):
             phase = self.chance.randrange(100) / 1000
             ghost = self._inside(next(zone for zone in zones() if zone.area == area))
-            for second in range(self.seconds):
-                at = second + phase
+            rate = self.hot if camera == hottest() else 1
+            for frame in range(self.seconds * rate):
+                at = frame / rate + phase
                 objects = [self._seen(s, at) for s in by_camera.get(camera, ()) if _present(s, at)]
+                objects += [self._visitor(ghost) for _ in range(self.visitors)]
                 self._add("camera.tracks", area, at, self._frame(camera, at, objects))
                 if self.chance.random() < self.late and at + LATE_S < self.seconds:
                     self._late_frame(camera, area, at + 0.5, ghost)
@@ -239,6 +248,11 @@ class Load:
             "speed_mps": speed,
             "plate": f"浙F{stay.track[4:].zfill(5)}",
         }
+
+    def _visitor(self, place: tuple[float, float]) -> dict[str, object]:
+        self._visits += 1
+        lon, lat = place
+        return {"track_id": f"visitor-{self._visits}", "class": "car", "lon": lon, "lat": lat, "speed_mps": 0.1}
 
     def _late_frame(self, camera: str, area: str, at: float, place: tuple[float, float]) -> None:
         """With a ghost that would be parked if the frames that show it counted."""
@@ -339,6 +353,11 @@ class Load:
             if self.chance.random() < self.poison:
                 value, reason = self.chance.choice(broken)
                 self._put(record.at_ms + 1, record.topic, record.key.decode(), value, f"dead:{reason}")
+
+
+def hottest() -> str:
+    """The camera that `hot` is about."""
+    return min(devices("camera"))
 
 
 def _present(stay: Stay, at: float) -> bool:

@@ -11,6 +11,8 @@ import orjson
 from models.streams import URGENT_DETECTIONS
 
 Headers = tuple[tuple[str, bytes | None], ...]
+CANARY = "zhinao-canary"
+"""The rule of the detections that a worker measures itself by; no incident comes of them."""
 TP = tuple[str, int]
 """Short topic name and partition."""
 
@@ -49,6 +51,6 @@ class Run:
         return self.records.get(topic, [])
 
     def detections(self) -> list[Kept]:
-        """Of both topics, without clock records."""
+        """Of both topics, without clock records and canaries."""
         every = [*self.of("detections"), *self.of(URGENT_DETECTIONS)]
-        return [record for record in every if record.value is not None]
+        return [record for record in every if record.value is not None and record.body["rule"] != CANARY]

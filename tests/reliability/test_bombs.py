@@ -47,6 +47,7 @@ def bombs(path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_worker_with_as_many_and_as_costly_rules_as_are_taken_keeps_beating(
     kafka: KafkaBroker, unique_prefix: str, tmp_path: Path, record_property: Note
 ) -> None:

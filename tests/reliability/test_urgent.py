@@ -101,6 +101,7 @@ def until_help(bed: Bed) -> tuple[float, int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["its own sensor", URGENT_DETECTIONS, "detections"])
+@pytest.mark.alone
 def test_a_call_for_help_does_not_wait_behind_ten_thousand_others(
     kafka: KafkaBroker, unique_prefix: str, tmp_path: Path, record_property: Note, way: str
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import StartKafka
 from tests.kafka.broker import KafkaBroker
 from tests.reliability.bed import Bed
-from tests.reliability.equations import busiest, delays_s, findings, identity, outcome, share
+from tests.reliability.equations import busiest, delays_s, findings, outcome, share
 from tests.reliability.load import Load
 from tests.reliability.replaying import as_run, replayed
 
@@ -31,11 +31,7 @@ def rebalances(kafka: KafkaBroker, group: str) -> int:
 def test_workers_replaced_one_by_one_double_nothing_even_raw(
     kafka: KafkaBroker, unique_prefix: str, tmp_path: Path
 ) -> None:
-    """F03. Two workers, each told to stop and followed by another: four come, and two go before the end.
-
-    Letters alone may stand twice: under a recording's clock an answer that waits for its time holds the offset of its
-    topic back, and a bad one behind it that was refused already is read, and refused under the same id, again.
-    """
+    """F03. Two workers, each told to stop and followed by another: four come, and two go before the end."""
     load = Load(31)
     with Bed(kafka.bootstrap, unique_prefix, tmp_path) as bed:
         bed.start_worker("a")
@@ -49,8 +45,7 @@ def test_workers_replaced_one_by_one_double_nothing_even_raw(
         assert bed.stop() == {"c": 0, "d": 0}
         run = bed.read()
     print("rebalances:", seen)
-    letters = run.of("dead-letters")
-    assert findings(run, load, raw_at_most=len(letters) - len(set(map(identity, letters)))) == []
+    assert findings(run, load, raw_at_most=0) == []
     assert outcome(run) == outcome(as_run(replayed(load)[0], load))
     assert 1 <= seen <= 6, "one for each that comes, one for each that goes"
 

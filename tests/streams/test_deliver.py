@@ -519,6 +519,7 @@ def test_a_redirect_is_not_followed() -> None:
     receive(check)
 
 
+@pytest.mark.alone
 def test_a_reply_is_bounded_in_time_and_in_bytes() -> None:
     async def check(system: UnitsSystem, receiver: HttpReceiver) -> None:
         system.usual = say_nonsense

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import orjson
 import pytest
@@ -61,12 +61,12 @@ class Office(Shell):
     def now_us(self) -> int:
         return world.at_ms(60) * 1000
 
-    async def desk(self) -> DeskAgent:
+    async def desk(self, clock: Literal["wall", "stream"] = "wall") -> DeskAgent:
         """The next worker's; the one before is gone without a word, as after a kill."""
         for journal in self.journals:
             await journal.close()
         shell: Any = self
-        settings = Settings.read(store_every_s=300.0)
+        settings = Settings.read(store_every_s=300.0, clock=clock)
 
         async def open_journal(partition: int) -> FileJournal:
             self.journals.append(await FileJournal.open(self.folder / "journal", sync=False))
@@ -238,5 +238,55 @@ def test_no_step_is_done_between_the_last_save_and_the_end(city: City, tmp_path:
             again = await office.desk()
             assert again.journalled == journalled
             assert len({epoch for _, epoch, _ in office.all("incidents")}) == 1
+
+    asyncio.run(play())
+
+
+FEEDBACK = "dispatch.feedback"
+TP_FEEDBACK = TP(full_name(FEEDBACK, "zhinao"), CENTRE_PARTITION)
+
+
+def answers() -> Chunk:
+    """One that waits for its time, and two bad ones, refused at once."""
+    waits = orjson.dumps({"time": world.at_ms(600)})
+    return Chunk(TP_FEEDBACK, [Record(n, 0, b"k", value, ()) for n, value in enumerate((waits, b"{", b"["))])
+
+
+@pytest.mark.parametrize("orderly", [True, False])
+def test_what_was_refused_beyond_an_answer_that_waits_is_not_refused_again_when_it_is_read_again(
+    city: City, tmp_path: Path, orderly: bool
+) -> None:
+    async def play() -> None:
+        async with Office(city, tmp_path) as office:
+            agent = await office.desk("stream")
+            await agent.take(answers())
+            await agent.pump()
+            if orderly:
+                await agent.revoked(MINE)
+            said = 1 if orderly else 2  # after a kill the journal says it again
+            for _ in range(2):
+                agent = await office.desk("stream")
+                assert office.starts[TP_FEEDBACK] == 0
+                agent.accounts.entered(TP_FEEDBACK, [0, 1, 2], [0, 0, 0])
+                await agent.take(answers())
+                await agent.pump()
+                assert len(office.all("dead-letters")) == 2 * said
+                assert [offset for *_, offset, _ in agent.queues.answers] == [0]
+                assert agent.accounts.in_flight() == 1
+                await agent.revoked(MINE)
+
+    asyncio.run(play())
+
+
+def test_what_is_done_is_forgotten_when_its_topic_has_moved_past_it(city: City, tmp_path: Path) -> None:
+    async def play() -> None:
+        async with Office(city, tmp_path) as office:
+            agent = await office.desk("stream")
+            await agent.take(answers())
+            await agent.pump()
+            assert agent.opened is not None
+            assert agent.opened.beyond[FEEDBACK] == {1, 2}
+            agent.opened.move({FEEDBACK: 2})
+            assert agent.opened.beyond[FEEDBACK] == {2}
 
     asyncio.run(play())

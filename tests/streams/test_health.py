@@ -216,6 +216,7 @@ def test_a_bad_request_is_refused_and_nothing_of_it_comes_back(
     assert served.ask("/healthz")[0] == 200
 
 
+@pytest.mark.alone
 def test_slow_clients_block_nobody_and_cost_no_threads(served: Served) -> None:
     threads = threading.active_count()
     with ExitStack() as open_connections:
@@ -232,6 +233,7 @@ def test_slow_clients_block_nobody_and_cost_no_threads(served: Served) -> None:
             assert first.recv(100) == b""
 
 
+@pytest.mark.alone
 def test_a_connection_does_not_outlive_its_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONNECTION_S", 0.3)
     with closing(socket.create_connection(served.address, timeout=10)) as connection:

@@ -158,6 +158,18 @@ def test_an_answer_waits_for_the_second_it_bears() -> None:
     assert fed(q.due(FOREVER).parts) == [(None, [past])]
 
 
+def test_what_was_done_before_is_given_back_and_its_clock_is_heard() -> None:
+    q, logs = queues(), Logs(ticks(5) | {"detections": [tick(5, f"/zhinao/detector/{p}") for p in (0, 1)]})
+    q.beyond = {"commands": frozenset({1}), "detections": frozenset({0, 1})}
+    records = [data("waited")._replace(offset=0), data("done")._replace(offset=1), data("new")._replace(offset=2)]
+    assert q.put("commands", Chunk(TP("commands", 0), records)) == [records[1]]
+    for topic in logs.logs:
+        q.put(topic, logs.chunk(topic, 0, 99))
+    step = q.due(FOREVER)
+    assert [values for _, values in fed(step.parts) if values] == [[b"waited", b"new"]]
+    assert [second for second, _ in fed(step.parts)] == [None, 1, 2, 3, 4, 5]
+
+
 def test_answers_are_due_at_once_even_after_the_last_clock_record() -> None:
     q = queues()
     q.put("dispatch.feedback", Chunk(TP("dispatch.feedback", 0), [data("f")._replace(offset=4)]))

@@ -328,6 +328,7 @@ def records(count: int) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize("what", ["5,000 entries of 800 B", "one of 20 MB"])
+@pytest.mark.alone
 def test_saving_leaves_the_loop_to_others(place: Place, what: str) -> None:
     changes = records(5_000) if what.startswith("5") else {"big": random.Random(2).randbytes(10_000_000).hex().encode()}
 
@@ -342,6 +343,7 @@ def test_saving_leaves_the_loop_to_others(place: Place, what: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_hundred_thousand_entries_are_read_in_seconds(place: Place) -> None:
     async def check() -> None:
         changes = records(100_000)

@@ -356,6 +356,7 @@ def merged(*workers: Worker) -> dict[str, set[int]]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_an_idle_partition_answers_within_the_fetch_wait(embedded: EmbeddedBroker, tmp_path: Path) -> None:
     names = ["latency.a.v1", "latency.b.v1"]
     warm_up(embedded.address, names)

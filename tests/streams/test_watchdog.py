@@ -233,6 +233,7 @@ def sends(servers: str, topic: str, number: int = 1) -> None:
     asyncio.run(send())
 
 
+@pytest.mark.alone
 def test_a_stuck_loop_is_ended_with_the_stack_of_where_it_stood(
     embedded: EmbeddedBroker, topics: list[str], unique_prefix: str
 ) -> None:
@@ -247,6 +248,7 @@ def test_a_stuck_loop_is_ended_with_the_stack_of_where_it_stood(
     assert "run_worker" in errors
 
 
+@pytest.mark.alone
 def test_a_loop_that_stalls_for_less_goes_on(embedded: EmbeddedBroker, topics: list[str], unique_prefix: str) -> None:
     with Worker(embedded.address, topics, unique_prefix, fault="freeze", seconds=3) as worker:
         worker.says("ready")
