@@ -12,6 +12,7 @@ import asyncio
 import fcntl
 import itertools
 import logging
+import math
 import os
 import struct
 import zlib
@@ -35,6 +36,8 @@ BODY = struct.Struct("<BQ")  # kind, epoch
 SEGMENT_BYTES = 16 * 1024 * 1024
 # Trimming is for space: a broker that does not answer holds nothing up.
 TRIM_LIMIT_S = 10.0
+# Each one connects anew: some ten milliseconds of a processor. What a topic holds for half a minute longer is little.
+TRIM_EVERY_S = 30.0
 # Larger than any step; a length beyond it is a torn frame, not a reason to allocate it.
 MAX_STEP_BYTES = 64 * 1024 * 1024
 
@@ -253,6 +256,7 @@ class TopicJournal:
         self._lock = asyncio.Lock()
         self._epoch = 0
         self._last = 0
+        self._trimmed_s = -math.inf
 
     @classmethod
     async def open(
@@ -306,6 +310,10 @@ class TopicJournal:
     async def trim(self, position: int) -> None:
         # Space only: a broker that refuses keeps the steps, and nothing depends on it. Our last record stays: it holds
         # the epoch that the next opening must exceed.
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._trimmed_s < TRIM_EVERY_S:
+            return
+        self._trimmed_s = now_s
         try:
             async with asyncio.timeout(TRIM_LIMIT_S):
                 await asyncio.to_thread(self._delete_before, min(position, self._last))

@@ -253,8 +253,10 @@ def fetched(fetcher: Any, active: AbstractSet[Any], most: int) -> dict[Any, Reco
 
 
 def _take(result: Any, most: int) -> Records | None:
-    if not isinstance(result._partition_records, Batches):
-        result._partition_records = Batches(result._partition_records, str(result._topic_partition))
+    parsed = result._partition_records
+    if not isinstance(parsed, Batches):
+        result._partition_records = Batches(parsed, str(result._topic_partition))
+        parsed._records_iterator = None  # it refers back to what made it: all that was fetched would wait for the collector
     if not result.check_assignment(result._topic_partition):
         return None
     batches: Batches = result._partition_records

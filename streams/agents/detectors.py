@@ -23,6 +23,7 @@ from models.ticks import tick_us
 from models.traffic import TrafficState
 from rules.detection.detector import Changes, Detector, LaneOutcome
 from streams.accounts import Accounts, lane_bins
+from streams.agents.pace import Pace
 from streams.agents.saving import Save, Saving
 from streams.agents.suspects import Suspects, refused, without
 from streams.city import City
@@ -76,6 +77,7 @@ class Held:
     saving: Saving = field(init=False)
     changed: set[str] = field(default_factory=set)
     """Topics whose lane is not stored as it is."""
+    paces: dict[str, Pace] = field(default_factory=lambda: defaultdict(Pace))
     good_keys: set[bytes | None] = field(default_factory=set)
     told_us: int = 0
     looked_s: float = -inf
@@ -100,6 +102,8 @@ class DetectorAgent:
         self.accounts = Accounts() if accounts is None else accounts
         self.publisher, self.store, self.clock = publisher, store, clock
         self.held: dict[int, Held] = {}
+        self.making = asyncio.Lock()
+        """One Detector at a time is made: threads at work take turns with the loop, and each would have one."""
         self.counts: dict[str, int] = defaultdict(int)
         self.topics = {full_name(name, settings.topic_prefix): name for name in DETECTOR_TOPICS}
         self.urgent = city.urgent_rules if settings.clock == "wall" else frozenset()
@@ -120,11 +124,16 @@ class DetectorAgent:
 
     async def _open(self, partition: int) -> None:
         table, entries = await self.store.open(f"detector/{partition}")
-        held = self.held[partition] = Held(self.city.detector(partition), table, {}, {}, {})
         lanes = by_lane(entries)
+        try:
+            async with self.making:
+                detector = await asyncio.to_thread(self._made, partition, lanes)
+        except BaseException:
+            await table.close()
+            raise
+        held = self.held[partition] = Held(detector, table, {}, {}, {})
         for topic in DETECTOR_TOPICS:
             lane = lanes.get(topic, {})
-            held.detector.restore_lane(topic, lane)
             held.suspects[topic] = Suspects.unpack(lane.get(SUSPECTS))
             where = msgspec.json.decode(lane.get(AT, b'{"offset": null}'), type=Where)
             if where.offset is not None:
@@ -134,6 +143,13 @@ class DetectorAgent:
         snapshot, settled = partial(self._snapshot, partition, held), partial(self._settled, partition, held)
         held.saving = Saving(snapshot, settled, held.lock, self.clock, self.settings.store_every_s)
         self.metrics.current(f"detector/{partition}")
+
+    def _made(self, partition: int, lanes: Mapping[str, Mapping[str, bytes]]) -> Detector:
+        """A Detector with what it remembers. Many rules, or much of that, take a second: on a thread."""
+        detector = self.city.detector(partition)
+        for topic in DETECTOR_TOPICS:
+            detector.restore_lane(topic, lanes.get(topic, {}))
+        return detector
 
     async def _close(self, partitions: list[int]) -> None:
         await self.publisher.forget([TP(full, partition) for full in self.topics for partition in partitions])
@@ -156,11 +172,12 @@ class DetectorAgent:
         """Decide one chunk and send what comes of it."""
         held, topic = self.held[chunk.partition], self.topics[chunk.topic]
         async with held.lock:
-            records = Records.of(chunk.records)
-            for some in held.suspects[topic].fed_together(records.offsets):
-                if held.suspects[topic]:
-                    await asyncio.sleep(0)  # one by one takes long; others must have their turn
-                await self._take(held, topic, chunk.tp, records[some] if len(records) > 1 else records)
+            records, pace = Records.of(chunk.records), held.paces[topic]
+            for some in pace.slices(list(held.suspects[topic].fed_together(records.offsets))):
+                whole = some == slice(0, len(records))
+                if not whole:
+                    await asyncio.sleep(0)  # others must have their turn
+                await self._take(held, topic, chunk.tp, records if whole else records[some])
             held.next_offset[topic], held.saving.changed = chunk.next_offset, True
             held.changed.add(topic)
             self.accounts.finished(chunk.tp, chunk.next_offset)
@@ -184,6 +201,7 @@ class DetectorAgent:
             raise
         states = held.detector.states()
         took_s = self.clock.monotonic_s() - began_s
+        held.paces[topic].took(len(all_records), took_s)
         reach(Place.DECIDED)
         sealing = self.city.letters
         letters = lane_letters(outcome, records, topic, partition, sealing) if outcome.dead or outcome.late else []

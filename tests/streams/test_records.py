@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import random
+import weakref
 from collections import OrderedDict
 from types import SimpleNamespace
 from typing import Any
@@ -164,6 +166,17 @@ def test_a_header_without_a_value_was_taken_for_one_with() -> None:
     nothing: Any = None
     sent = record(1)._replace(headers=(("ce_id", nothing),))
     assert list(fetched(Fetcher(a=(1, batch(1, [sent]))), {A}, 10)[A]) == [sent._replace(headers=(("ce_id", b""),))]
+
+
+def test_what_was_fetched_waited_for_the_collector_when_it_had_been_taken() -> None:
+    fetcher = Fetcher(a=(0, batch(0, [record(0)])))
+    parsed = weakref.ref(fetcher._records[A]._partition_records)
+    gc.disable()
+    try:
+        in_runs(fetcher, 10)
+        assert parsed() is None
+    finally:
+        gc.enable()
 
 
 def test_what_was_fetched_before_a_seek_is_not_given() -> None:
