@@ -23,6 +23,7 @@ from models.detections import Detection
 from models.streams import DETECTOR_TOPICS
 from models.times import format_time
 from rules.detection.lane import Lane, LaneOutcome, LaneState, Late
+from rules.detection.swapping import take_over
 from rules.detection.tracks_loop import compiled as mending_loops
 from rules.language.model import Bundle
 
@@ -169,6 +170,11 @@ class Detector:
         for topic, saved in unpacked(blob).items():
             if topic in self.lanes:
                 self.lanes[topic].restore(saved)
+
+    def take_over(self, other: Detector) -> list[Detection]:
+        """Of one that was fed nothing yet: go on where another of the same partition is, whose rules or zones may be
+        others. What has not changed goes on exactly; gives what is told of the rest (`rules.detection.swapping`)."""
+        return [told for topic, lane in self.lanes.items() for told in take_over(lane, other.lanes[topic])]
 
     def restore_lane(self, topic: str, entries: Mapping[str, bytes]) -> None:
         """The same of a lane from the entries that its changes made; nothing from none."""
