@@ -16,7 +16,7 @@ import gc
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -28,11 +28,12 @@ from streams.accounts import Accounts
 from streams.agents.queues import Part, Queues, Step, kept, pieces
 from streams.agents.saving import Save, Saving
 from streams.agents.suspects import Suspects, refused
+from streams.bundle import BadArchive, pack, unpack
 from streams.canary import Canary, CanaryWatch, canary
-from streams.city import City
+from streams.city import City, CityProblems, city_of
 from streams.clock import Clock
 from streams.failpoints import Place, reach
-from streams.journal import Journal
+from streams.journal import Journal, JournalError
 from streams.metrics import Metrics
 from streams.publisher import Publisher
 from streams.publishing import CENTRE_PARTITION, dead_messages, desk_messages, stray
@@ -51,7 +52,9 @@ STEP_RECORDS = 256
 STEP = msgspec.msgpack.Decoder(Step)
 TABLE = f"desk/{CENTRE_PARTITION}"
 META, SUSPECTS, LETTERS = "shell/meta", "shell/suspects", "shell/letters"
-"""Entries of the table that are not the Desk's own."""
+BUNDLE, BUNDLES = "shell/bundle", "shell/bundle/"
+"""Entries of the table that are not the Desk's own. BUNDLE is the digest of the bundle that decided all that is stored,
+BUNDLES begin the names of the archives of it and of those that the journal names after it."""
 
 
 SUSPECTED = msgspec.msgpack.Decoder(dict[int, Suspects])
@@ -76,6 +79,10 @@ class Opened:
     suspects: dict[int, Suspects]
     """By step of the journal on which the core failed; places are numbers of the step's records."""
     letters_kept: bool
+    bundle: str = ""
+    """Which one decides now."""
+    archives: dict[str, bytes] = field(default_factory=dict)
+    """Of the bundles that the table holds, by digest."""
 
 
 class DeskAgent:
@@ -119,7 +126,7 @@ class DeskAgent:
             DESK_TOPICS,
             self.settings.partitions,
             self.settings.topic_prefix,
-            {name: self.city.bundle.lateness_of(name) for name in DETECTOR_TOPICS},
+            lateness_of(self.city),
         )
 
     # assignment
@@ -143,16 +150,23 @@ class DeskAgent:
         letters = entries.pop(LETTERS, None)
         if letters is not None:
             self.publisher.post_kept(letters)
-        self.opened = Opened(self.city.desk(), table, journal, meta.offsets, suspects, letters is not None)
+        now, archives = entries.pop(BUNDLE, b"").decode(), taken_out(entries)
+        city = await self._city_of(now, archives) if now else self.city
+        self.opened = Opened(city.desk(), table, journal, meta.offsets, suspects, letters is not None, now, archives)
         self.queues = self._queues()
         if entries:
             with no_collecting():
                 self.opened.desk.restore(entries)
         self.journalled, self.repeating = meta.journal, True
         async for at, data in journal.read_from(meta.journal):
-            await self._do(STEP.decode(data), at)
+            step = STEP.decode(data)
+            if step.bundle:
+                self._use(await self._city_of(step.bundle, archives))
+            await self._do(step, at)
             self.journalled = at + 1
-        self.repeating = False
+        async with self.lock:
+            self.repeating = False
+            await self._switch()
         self.metrics.current(TABLE)
         self.saving = self._saving()
         self.saving.changed = True
@@ -179,6 +193,56 @@ class DeskAgent:
             self.metrics.closed(TABLE)
             await opened.journal.close()
             await opened.table.close()
+
+    # bundles
+
+    async def swap(self, city: City) -> None:
+        """From the next step on this city decides."""
+        async with self.lock:
+            self.city = city
+            if self.opened is not None and not self.repeating and not self.leaving:
+                await self._switch()
+
+    async def _switch(self) -> None:
+        """Where another bundle is live than decided so far: what the old one decided is stored, the new one is kept
+        beside it, and then the journal says that it decides from here on."""
+        opened, city = self.opened, self.city
+        if opened is None or opened.bundle == city.files.digest:
+            return
+        await self.saving.written()
+        await self._settled()
+        save = self._snapshot()
+        if save is not None:
+            await save
+        digest, archive = city.files.digest, await asyncio.to_thread(pack, city.files)
+        await opened.table.save({BUNDLES + digest: archive})
+        opened.archives[digest] = archive
+        at = await opened.journal.append(msgspec.msgpack.encode(Step([], {}, digest)))
+        reach(Place.JOURNALLED)
+        self._use(city)
+        self.journalled, self.saving.changed = at + 1, True
+
+    def _use(self, city: City) -> None:
+        """A Desk of this city goes on where the other was."""
+        assert self.opened is not None
+        desk = city.desk()
+        desk.restore(self.opened.desk.snapshot())
+        self.opened.desk, self.opened.bundle = desk, city.files.digest
+        self.queues.lateness_us = lateness_of(city)
+
+    async def _city_of(self, digest: str, archives: Mapping[str, bytes]) -> City:
+        """The city of a bundle that the table or the journal names."""
+        if digest == self.city.files.digest:
+            return self.city
+        try:
+            files = await asyncio.to_thread(unpack, archives[digest], digest)
+            return await asyncio.to_thread(city_of, files, self.settings)
+        except (KeyError, BadArchive, CityProblems) as why:
+            raise JournalError(
+                f"{TABLE}: steps were decided by the bundle {digest}, which "
+                f"{'is not there' if isinstance(why, KeyError) else f'cannot be used: {why}'}. "
+                "Start a worker with its files, as they were"
+            ) from why
 
     # steps
 
@@ -346,6 +410,10 @@ class DeskAgent:
             return None
         meta, changes = Meta(self.journalled, dict(opened.offsets)), opened.desk.changes()
         changes[META] = msgspec.json.encode(meta)
+        changes[BUNDLE] = opened.bundle.encode()
+        for digest in [digest for digest in opened.archives if digest != opened.bundle]:
+            del opened.archives[digest]
+            changes[BUNDLES + digest] = None
         letters = self.publisher.kept(self.tps)  # what is stored is not said again by the journal
         if letters is not None or opened.letters_kept:
             changes[LETTERS] = letters
@@ -370,6 +438,16 @@ class DeskAgent:
                 self.flow.stored(tp, min(meta.offsets[name], self.flow.position(tp) or 0))
         await opened.journal.trim(meta.journal)
         reach(Place.TRIMMED)
+
+
+def lateness_of(city: City) -> dict[str, int]:
+    return {name: city.bundle.lateness_of(name) for name in DETECTOR_TOPICS}
+
+
+def taken_out(entries: dict[str, bytes]) -> dict[str, bytes]:
+    """The archives among the entries of the table, by digest; they are entries no more."""
+    names = [name for name in entries if name.startswith(BUNDLES)]
+    return {name.removeprefix(BUNDLES): entries.pop(name) for name in names}
 
 
 def canaries_among(topic: str, chunk: Chunk) -> dict[int, Canary]:
