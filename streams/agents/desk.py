@@ -23,7 +23,7 @@ import msgspec
 from models.streams import DESK_TOPICS, DETECTOR_TOPICS, URGENT_DETECTIONS
 from models.ticks import tick_us
 from models.times import SECOND_US
-from rules.incidents.desk import BINS, Desk, DeskOutcome
+from rules.incidents.desk import BINS, Desk, DeskOutcome, Output
 from streams.accounts import Accounts
 from streams.agents.queues import Part, Queues, Step, kept, pieces
 from streams.agents.saving import Save, Saving
@@ -36,8 +36,9 @@ from streams.failpoints import Place, reach
 from streams.journal import Journal, JournalError
 from streams.metrics import Metrics
 from streams.publisher import Publisher
-from streams.publishing import CENTRE_PARTITION, dead_messages, desk_messages, stray
+from streams.publishing import CENTRE_PARTITION, dead_messages, desk_messages, shadow_messages, stray
 from streams.settings import Settings
+from streams.shadow import ShadowDesk
 from streams.store import Store, Table
 from streams.topics import full_name
 from streams.transport import TP, Chunk, Flow, Record
@@ -52,6 +53,8 @@ STEP_RECORDS = 256
 STEP = msgspec.msgpack.Decoder(Step)
 TABLE = f"desk/{CENTRE_PARTITION}"
 META, SUSPECTS, LETTERS = "shell/meta", "shell/suspects", "shell/letters"
+SHADOW = "x/"
+"""Begins the names of what the rules on trial remember."""
 BUNDLE, BUNDLES = "shell/bundle", "shell/bundle/"
 """Entries of the table that are not the Desk's own. BUNDLE is the digest of the bundle that decided all that is stored,
 BUNDLES begin the names of the archives of it and of those that the journal names after it."""
@@ -83,6 +86,9 @@ class Opened:
     """Which one decides now."""
     archives: dict[str, bytes] = field(default_factory=dict)
     """Of the bundles that the table holds, by digest."""
+    shadow: ShadowDesk | None = None
+    shadow_names: set[str] = field(default_factory=set)
+    """Of its entries in the table."""
 
 
 class DeskAgent:
@@ -150,13 +156,17 @@ class DeskAgent:
         letters = entries.pop(LETTERS, None)
         if letters is not None:
             self.publisher.post_kept(letters)
-        now, archives = entries.pop(BUNDLE, b"").decode(), taken_out(entries)
+        now, archives = entries.pop(BUNDLE, b"").decode(), taken_out(entries, BUNDLES)
+        on_trial = taken_out(entries, SHADOW)
         city = await self._city_of(now, archives) if now else self.city
         self.opened = Opened(city.desk(), table, journal, meta.offsets, suspects, letters is not None, now, archives)
+        self.opened.shadow, self.opened.shadow_names = ShadowDesk.of(city), set(on_trial)
         self.queues = self._queues()
-        if entries:
-            with no_collecting():
+        with no_collecting():
+            if entries:
                 self.opened.desk.restore(entries)
+            if on_trial and self.opened.shadow is not None:
+                self.opened.shadow.desk.restore(on_trial)
         self.journalled, self.repeating = meta.journal, True
         async for at, data in journal.read_from(meta.journal):
             step = STEP.decode(data)
@@ -228,6 +238,10 @@ class DeskAgent:
         desk = city.desk()
         desk.restore(self.opened.desk.snapshot())
         self.opened.desk, self.opened.bundle = desk, city.files.digest
+        shadow, before = ShadowDesk.of(city), self.opened.shadow
+        if shadow is not None and before is not None and not before.failed:
+            shadow.desk.restore(before.desk.snapshot())
+        self.opened.shadow = shadow
         self.queues.lateness_us = lateness_of(city)
 
     async def _city_of(self, digest: str, archives: Mapping[str, bytes]) -> City:
@@ -324,6 +338,8 @@ class DeskAgent:
                 done += len(records)
             if part.advance_us is not None:
                 await self._send(self.opened.desk.advance(part.advance_us), at)
+                if self.opened.shadow is not None:
+                    await self._send_shadow(self.opened.shadow.advance(part.advance_us), at)
         self.opened.offsets.update(step.offsets)
 
     async def _feed(
@@ -347,6 +363,8 @@ class DeskAgent:
             letters = dead_messages(outcome.failures, fed, topic, CENTRE_PARTITION, self.city.letters)
             self.publisher.post(self._tp(topic), letters)
             await self._send(outcome, at)
+            if self.opened.shadow is not None:
+                await self._send_shadow(self.opened.shadow.feed(topic, fed), at)
             if accounts is not None:
                 bins = {name: outcome.counts[name] for name in BINS if name in outcome.counts}
                 offsets, stamps = [r.offset for r in fed], [r.timestamp for r in fed]
@@ -369,6 +387,14 @@ class DeskAgent:
             self.metrics.decided(outcome.outputs, outcome.counts)
         for name, count in outcome.counts.items():
             self.counts[name] += count
+
+    async def _send_shadow(self, outputs: Sequence[Output], at: int) -> None:
+        assert self.opened is not None
+        if not outputs:
+            return
+        await self.publisher.send(shadow_messages(outputs), epoch=self.opened.journal.epoch(), seq=at)
+        if not self.repeating:
+            self.metrics.tried(outputs)
 
     async def _astray(self, topic: str, chunk: Chunk) -> None:
         """Everything for this command centre belongs on its partition; clock records may stand on any."""
@@ -411,6 +437,7 @@ class DeskAgent:
         meta, changes = Meta(self.journalled, dict(opened.offsets)), opened.desk.changes()
         changes[META] = msgspec.json.encode(meta)
         changes[BUNDLE] = opened.bundle.encode()
+        changes |= self._of_shadow(opened)
         for digest in [digest for digest in opened.archives if digest != opened.bundle]:
             del opened.archives[digest]
             changes[BUNDLES + digest] = None
@@ -425,6 +452,16 @@ class DeskAgent:
                 del opened.suspects[at]
             changes[SUSPECTS] = msgspec.msgpack.encode(opened.suspects) if opened.suspects else None
         return self._save(opened, changes, meta)
+
+    @staticmethod
+    def _of_shadow(opened: Opened) -> dict[str, bytes | None]:
+        """What rules on trial remember is little: it is stored as it is, not by what changed."""
+        live = opened.shadow is not None and not opened.shadow.failed
+        held = opened.shadow.desk.snapshot() if live and opened.shadow is not None else {}
+        changes: dict[str, bytes | None] = {SHADOW + name: entry for name, entry in held.items()}
+        changes |= {SHADOW + name: None for name in opened.shadow_names - held.keys()}
+        opened.shadow_names = set(held)
+        return changes
 
     async def _save(self, opened: Opened, changes: Mapping[str, bytes | None], meta: Meta) -> None:
         began_s = self.clock.monotonic_s()
@@ -444,10 +481,10 @@ def lateness_of(city: City) -> dict[str, int]:
     return {name: city.bundle.lateness_of(name) for name in DETECTOR_TOPICS}
 
 
-def taken_out(entries: dict[str, bytes]) -> dict[str, bytes]:
-    """The archives among the entries of the table, by digest; they are entries no more."""
-    names = [name for name in entries if name.startswith(BUNDLES)]
-    return {name.removeprefix(BUNDLES): entries.pop(name) for name in names}
+def taken_out(entries: dict[str, bytes], prefix: str) -> dict[str, bytes]:
+    """Those whose names begin so, by the rest of their names; they are entries no more."""
+    names = [name for name in entries if name.startswith(prefix)]
+    return {name.removeprefix(prefix): entries.pop(name) for name in names}
 
 
 def canaries_among(topic: str, chunk: Chunk) -> dict[int, Canary]:

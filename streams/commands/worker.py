@@ -18,7 +18,7 @@ from streams.accounts import Accounts
 from streams.agents.desk import PUMP_S, DeskAgent, OpenJournal
 from streams.agents.detectors import DetectorAgent
 from streams.canary import CanarySender, CanaryWatch, wanted, with_canaries
-from streams.city import build_city
+from streams.city import City, build_city
 from streams.clock import Clock, WallClock
 from streams.journal import FileJournal, Journal, TopicJournal
 from streams.letterbox import KafkaPost, Letterbox
@@ -26,6 +26,7 @@ from streams.metrics import Metrics, Values
 from streams.producer import Producer
 from streams.publisher import Publisher
 from streams.publishing import CENTRE_PARTITION
+from streams.reloading import BundleStatus, FolderSource, Reloading
 from streams.settings import Settings, client_options, faust_credentials
 from streams.store import FileStore, Store
 from streams.topic_store import TopicStore
@@ -56,7 +57,7 @@ GC_THRESHOLDS = (100_000, 50, 100)
 
 class Heart(faust.Service):
     """Connects the producer before anything flows, and tells the agents the time. `watched`: who watches all this.
-    `canary`: sends some every so many seconds."""
+    `canary`: sends some every so many seconds. `reloading`: who swaps the city, runs beside it."""
 
     def __init__(
         self,
@@ -66,7 +67,9 @@ class Heart(faust.Service):
         watched: Watched,
         accounts: Accounts,
         canary: tuple[CanarySender, float] | None = None,
+        reloading: Reloading | None = None,
     ) -> None:
+        self.reloading = reloading
         self.producer, self.agents, self.flow, self.watched = producer, agents, flow, watched
         self.accounts, self.canary = accounts, canary
         super().__init__()
@@ -151,10 +154,22 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     detectors = DetectorAgent(watched_city, settings, flow, publisher, store, clock, metrics, accounts)
     canaries = CanaryWatch(clock, settings.partitions)
     desk = DeskAgent(city, settings, flow, publisher, store, clock, metrics, open_journal, accounts, canaries)
-    watched = watch(settings, flow, metrics)
+    status = BundleStatus(city.files.digest, since_us=clock.now_us())
+    watched = watch(settings, flow, metrics, status)
     read_state(metrics, detectors, desk, clock)
     read_checks(metrics, accounts, canaries if canary is not None else None, box)
-    heart = Heart(producer, (detectors, desk), flow, watched, accounts, canary)
+
+    async def swap(other: City) -> None:
+        """The Desk first: it must know a rule before a Detector tells of it."""
+        metrics.follow(other)
+        await desk.swap(other)
+        await detectors.swap(with_canaries(other, settings.partitions) if canary is not None else other)
+
+    reloading = None
+    if settings.reload_s:
+        source = FolderSource.of(settings, city.files)
+        reloading = Reloading(source, settings, swap, status, clock, settings.reload_s)
+    heart = Heart(producer, (detectors, desk), flow, watched, accounts, canary, reloading)
 
     def taken(tp: TP, records: Records) -> None:
         accounts.entered(tp, records.offsets, records.timestamps)
@@ -279,7 +294,7 @@ def worker() -> None:
         run_worker(
             app,
             on_ready=ready,
-            services=(heart,),
+            services=(heart,) if heart.reloading is None else (heart, heart.reloading),
             watchdog=watched.watchdog,
             log_format=settings.log_format,
             timezone=settings.timezone,
