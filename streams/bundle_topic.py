@@ -37,6 +37,10 @@ class Published:
     revision: int
     offset: int
 
+    @property
+    def where(self) -> str:
+        return f"rules.bundle/{CENTRE_PARTITION}/{self.offset}"
+
 
 @dataclass(slots=True)
 class Assembling:
@@ -64,6 +68,16 @@ class Assembling:
             return None
         self.heads.append(found)
         return Published(self._files(found, offset), found.revision, offset)
+
+    def revisions(self) -> list[int]:
+        """Those that are whole."""
+        return [head.revision for head in self.heads if not self._files(head, 0).problems]
+
+    def whole(self, revision: int) -> Files | None:
+        """The bundle of a revision, if all of it is there."""
+        heads = [head for head in self.heads if head.revision == revision]
+        files = self._files(heads[-1], 0) if heads else None
+        return None if files is None or files.problems else files
 
     def _files(self, head: RuleBundle, offset: int) -> Files:
         parts = self.parts.get(head.digest, {})

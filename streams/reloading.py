@@ -59,6 +59,9 @@ class Coming(Protocol):
     def files(self) -> Files: ...
     @property
     def revision(self) -> int | None: ...
+    @property
+    def where(self) -> str | None:
+        """The record it came with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Settled:
 
     files: Files
     revision: int | None = None
+    where: str | None = None
 
 
 class Source(Protocol):
@@ -75,6 +79,8 @@ class Source(Protocol):
     async def next(self) -> Coming | None:
         """One that was not given yet; None: there is none now."""
         ...
+
+    async def close(self) -> None: ...
 
 
 class FolderSource:
@@ -98,6 +104,9 @@ class FolderSource:
         self.given = digest
         return Settled(files)
 
+    async def close(self) -> None:
+        """Nothing stays open."""
+
 
 class Reloading(faust.Service):
     """Asks the source every `every_s`; a good bundle goes to `swap`, in a worker that has started."""
@@ -114,6 +123,9 @@ class Reloading(faust.Service):
         self.source, self.settings, self.swap = source, settings, swap
         self.status, self.clock, self.every_s = status, clock, every_s
         super().__init__()
+
+    async def on_stop(self) -> None:
+        await self.source.close()
 
     @faust.Service.task
     async def _follow(self) -> None:
@@ -141,7 +153,8 @@ class Reloading(faust.Service):
         await self.swap(city)
         self.status.swaps += 1
         self._live(coming)
-        log.info("bundle %s is live: %d rules", self.status.digest, len(city.bundle.rules))
+        count, at = len(city.bundle.rules), "" if coming.where is None else f", from {coming.where}"
+        log.info("规则包已换 / bundle %s is live: %d rules%s", self.status.digest, count, at)
 
     def _live(self, coming: Coming) -> None:
         self.status.digest, self.status.revision = coming.files.digest, coming.revision
