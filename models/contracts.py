@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from models.bundles import RuleBundle
 from models.contracts_terms import Schema, Words, narrow
 from models.contracts_texts import Texts
 from models.dead_letters import DeadLetter, LateRecord
@@ -61,12 +62,14 @@ CONTRACTS: dict[str, Contract] = {
         Contract(URGENT_DETECTIONS, Detection, Flow.INTERNAL),
         Contract("incidents", Incident, Flow.OUT, fenced=True),
         Contract("incidents.state", Incident, Flow.OUT, fenced=True),
+        Contract("incidents.shadow", Incident, Flow.OUT, fenced=True),
         Contract("dispatch.orders", DispatchOrder, Flow.OUT, fenced=True),
         Contract("verification.results", VerificationResult, Flow.OUT, fenced=True),
         Contract("notices", Notice, Flow.OUT, fenced=True),
         Contract("recognition.requests", RecognitionRequest, Flow.OUT, fenced=True),
         Contract("hotline.replies", HotlineReply, Flow.OUT, fenced=True),
         Contract("traffic.states", TrafficState, Flow.OUT),
+        Contract("rules.bundle", RuleBundle, Flow.INTERNAL),
         Contract("late", LateRecord, Flow.OUT),
         Contract("dead-letters", DeadLetter, Flow.OUT),
     )

@@ -8,8 +8,8 @@ from datetime import tzinfo
 from pathlib import Path
 
 from geo.atlas import Atlas
-from geo.check import load_registry, load_zones
-from geo.zones import Zone
+from geo.registry import read_registry
+from geo.zones import Zone, read_zones
 from models.compiling import compiled_wanted
 from models.dead_letters import Vault
 from models.decode import Decoder
@@ -18,11 +18,12 @@ from models.problems import Problem, failed, in_order
 from models.times import zone_info
 from rules.detection.detector import Detector, prepare
 from rules.incidents.desk import Desk
-from rules.language.load import load_rules, read_sources
+from rules.language.load import SourceFile, load_rules, read_sources
 from rules.language.model import Bundle
 from rules.language.shared import Context
-from rules.tables.load import read_tables
+from rules.tables.load import load_tables
 from rules.tables.model import Tables
+from streams.bundle import Files, read_files
 from streams.publishing import Letters
 from streams.settings import Settings
 
@@ -48,6 +49,8 @@ class City:
     accept_unregistered: bool
     letters: Letters
     compiled: bool
+    files: Files
+    """What all this was read from."""
 
     @property
     def urgent_rules(self) -> frozenset[str]:
@@ -57,7 +60,7 @@ class City:
     @property
     def urgent_topics(self) -> frozenset[str]:
         """The inputs they read."""
-        return frozenset(rule.topic for rule in self.bundle.rules if rule.life_safety)
+        return frozenset(part.topic for rule in self.bundle.rules if rule.life_safety for part in rule.parts or (rule,))
 
     def detector(self, partition: int) -> Detector:
         """A new Detector for one partition."""
@@ -92,6 +95,13 @@ def read_rules(
     paths: Sequence[Path], zones: Sequence[Zone] | None, tables: Tables | None, tokens: Tokens
 ) -> tuple[Bundle | None, list[Problem]]:
     """The rules of files and folders, checked against zones (None: unchecked) and tables."""
+    return rules_of(read_sources(paths), zones, tables, tokens)
+
+
+def rules_of(
+    sources: Sequence[SourceFile], zones: Sequence[Zone] | None, tables: Tables | None, tokens: Tokens
+) -> tuple[Bundle | None, list[Problem]]:
+    """The same of files that were read."""
     context = Context(
         zone_paths=None if zones is None else [zone.path for zone in zones],
         types=None if tables is None else tables.types,
@@ -99,7 +109,7 @@ def read_rules(
         holidays=None if tables is None else tables.working.holidays,
         tokens=lambda field, clear: tokens.token("plate" if field == "plate" else "caller", clear),
     )
-    return load_rules(read_sources(paths), context)
+    return load_rules(sources, context)
 
 
 def build_city(
@@ -116,22 +126,35 @@ def build_city(
     Raises CityProblems with all that is wrong.
     """
     own = bool(rules)
+    files = read_files(
+        list(rules) or settings.rules,
+        list(zones) or (() if own else settings.zones),
+        None if own and registry is None else registry or settings.registry,
+        tables or settings.tables,
+    )
+    return city_of(files, settings)
+
+
+def city_of(files: Files, settings: Settings) -> City:
+    """The city of files that were read, checked as a whole. Raises CityProblems with all that is wrong."""
     tokens = Tokens(settings.token_key.get_secret_value().encode())
-    zone_list, problems = load_zones(list(zones) or ([] if own else list(settings.zones)))
-    known, more = (None, []) if own and registry is None else load_registry([registry or settings.registry], zone_list)
+    zone_list, problems = read_zones([(file.shown, file.data) for file in files.of("zones")])
+    problems += files.problems
+    registered = [(file.shown, file.data) for file in files.of("registry")]
+    known, more = read_registry(registered, zone_list) if registered else (None, [])
     problems += more
-    table_set, more = read_tables(tables or settings.tables)
+    table_set, more = load_tables({Path(file.name).name: file.data for file in files.of("tables")})
     problems += more
-    bundle, more = read_rules(list(rules) or list(settings.rules), zone_list, table_set, tokens)
+    sources = [SourceFile(file.shown, file.data) for file in files.of("rules")]
+    bundle, more = rules_of(sources, zone_list, table_set, tokens)
     problems += more
     if failed(problems) or bundle is None or table_set is None:
         raise CityProblems(in_order(problems))
-    margin_km = settings.bounds_margin_km
     return City(
         centre=settings.centre,
         zone=zone_info(settings.timezone),
         bundle=bundle,
-        atlas=Atlas.of(zone_list, known, margin_km),
+        atlas=Atlas.of(zone_list, known, settings.bounds_margin_km),
         tables=table_set,
         decoder=Decoder(tokens, {m.name: m.unit for m in table_set.metrics.values() if m.unit is not None}),
         accept_unregistered=known is None or settings.unregistered == "accept",
@@ -140,4 +163,5 @@ def build_city(
             settings.demo_token_key,
         ),
         compiled=settings.compiled == "auto" and compiled_wanted(),
+        files=files,
     )

@@ -78,9 +78,11 @@ class Health:
         store_age_s: Callable[[], Mapping[str, float]] = dict,
         *,
         store_every_s: float = 0.0,
+        more: Callable[[], Mapping[str, object]] = dict,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.watchdog, self.store_age_s, self.now_s = watchdog, store_age_s, now_s
+        self.more = more
         self.store_old_s = STORE_OLD_S + store_every_s
         self._began_s = now_s()
 
@@ -137,6 +139,7 @@ class Health:
             "generation": facts.generation,
             "rebalances": facts.rebalances,
             "clock_steps": facts.clock_steps,
+            **self.more(),
         }
 
     def ready(self) -> bool:

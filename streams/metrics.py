@@ -72,6 +72,8 @@ CATALOGUE: dict[str, Spec] = {
         Spec("zhinao_incident_changes_total", "counter", ("type", "state"),
              "事件变更，state 为变更后状态", "changes of incidents, by the state after it"),
         Spec("zhinao_incidents_opened_total", "counter", ("type",), "新立事件", "incidents opened"),
+        Spec("zhinao_shadow_incidents_total", "counter", ("rule",),
+             "试运行规则会立的事件", "incidents that rules on trial would have opened"),
         Spec("zhinao_orders_total", "counter", ("reason",), "派单", "dispatch orders"),
         Spec("zhinao_verifications_total", "counter", ("verdict",), "核查结论", "verdicts of verifications"),
         Spec("zhinao_noted_total", "counter", ("note",), "处置台另外记下的数", "what the Desk counts besides"),
@@ -120,6 +122,11 @@ CATALOGUE: dict[str, Spec] = {
         Spec("zhinao_canary_missing_seconds", "read gauge", ("partition",),
              "多久没有自检事件回来", "since a canary last came back"),
         Spec("zhinao_clock_steps_total", "read counter", (), "系统时钟被拨动", "steps of the wall clock"),
+        Spec("zhinao_rules_bundle_info", "read gauge", ("digest",), "在用的规则包", "1 for the bundle that is live"),
+        Spec("zhinao_rules_bundle_rejected", "read gauge", (),
+             "1 为最新的规则包未通过检查", "1: the newest bundle was refused, an older one is live"),
+        Spec("zhinao_rules_bundle_swaps_total", "read counter", (), "换过几次规则包", "bundles swapped in"),
+        Spec("zhinao_rules_bundle_refusals_total", "read counter", (), "未采用的规则包", "bundles refused"),
         Spec("zhinao_unhealthy", "read gauge", ("cause",), "1 为该项不健康", "1: unhealthy for this cause"),
         Spec("zhinao_log_lines_held_back_total", "read counter", (),
              "因重复未写出的日志", "log lines held back as repeats"),
@@ -160,6 +167,7 @@ class Metrics:
     | a Detector or the Desk took a chunk | `chunk(topic, partition, records, bins, dead=…, late_us=…, seconds=…)` |
     | with what a Detector told (also on its ticks) | `detected(detections)` |
     | with what the Desk decided (also on its ticks) | `decided(outputs, counts)` |
+    | with what rules on trial would have made | `tried(outputs)` |
     | messages were acknowledged | `sent(messages, seconds)` |
     | a step is in the journal | `step(position, epoch, seconds)` |
     | a save is complete, of `detector/3` or `desk/0` | `saved(table, nbytes, entries, seconds)` |
@@ -204,6 +212,11 @@ class Metrics:
     def of(cls, city: City, prefix: str) -> Self:
         """Labels bounded by what this city's rules and tables name."""
         return cls(prefix=prefix, rules=(rule.id for rule in city.bundle.rules), types=city.tables.types)
+
+    def follow(self, city: City) -> None:
+        """Another city is live: its names are labels too."""
+        self._rules |= {rule.id for rule in city.bundle.rules}
+        self._types |= frozenset(city.tables.types)
 
     def _make(self, spec: Spec) -> None:
         match spec.kind:
@@ -266,6 +279,12 @@ class Metrics:
         for note, number in (counts or {}).items():
             if note not in BINS:
                 self._counters["zhinao_noted_total"].labels(note).inc(number)
+
+    def tried(self, outputs: Iterable[Output]) -> None:
+        """What rules on trial would have made."""
+        for output in outputs:
+            if isinstance(output.value, Incident) and output.value.revision == 1:
+                self._counters["zhinao_shadow_incidents_total"].labels(self._rule(output.value.rule or "")).inc()
 
     def sent(self, messages: Sequence[Sendable], seconds: float) -> None:
         """All of them are acknowledged; it took `seconds` from the first."""

@@ -143,3 +143,8 @@ def desk_messages(outputs: Iterable[Output]) -> list[Message]:
         if isinstance(output.value, Incident):
             messages.append(Message("incidents.state", output.key, value, output.id))
     return messages
+
+
+def shadow_messages(outputs: Iterable[Output]) -> list[Message]:
+    """What rules on trial would have made."""
+    return [Message(output.topic, output.key, encode(output.value), output.id, source="shadow") for output in outputs]

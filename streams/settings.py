@@ -307,6 +307,21 @@ class Settings(BaseSettings):
         default=SHIPPED_TABLES,
         alias="ZHINAO_TABLES",
     )
+    bundle: Literal["files", "topic"] = _both(
+        "规则、区域、登记表、数据表从哪里来：files 为本机文件，topic 为 rules.bundle 主题（zhinao rules publish 所发）",
+        "where rules, zones, registry and tables come from: files of this machine, or the topic rules.bundle, as "
+        "`zhinao rules publish` sends them",
+        default="files",
+        alias="ZHINAO_BUNDLE",
+    )
+    reload_s: float = _both(
+        "每隔多少秒看一次规则等文件有无改动；0 为不看，改动要重启才生效",
+        "seconds between looks whether rules, zones, registry or tables have changed; 0: never, a restart reads them",
+        default=2.0,
+        alias="ZHINAO_RELOAD_S",
+        ge=0,
+        le=3600,
+    )
     bounds_margin_km: float = _both(
         "所有区域外再留多少公里，之外的位置拒收",
         "kilometres around all zones; a position beyond is refused",

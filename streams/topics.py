@@ -45,6 +45,7 @@ class Key(StrEnum):
     SOURCE = "source topic"
     STATE = "state slice"
     LETTER = "dead letter"
+    BUNDLE = "bundle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,9 @@ def _specs() -> Iterable[TopicSpec]:
     for name in ("dispatch.orders", "verification.results", "notices", "recognition.requests"):
         yield TopicSpec(name, Role.OUTPUT, Key.INCIDENT, retention_ms=366 * DAY_MS)
     yield TopicSpec("hotline.replies", Role.OUTPUT, Key.TICKET, retention_ms=366 * DAY_MS)
+    # What rules on trial would have made of it: nobody acts on it.
+    yield TopicSpec("incidents.shadow", Role.OUTPUT, Key.INCIDENT, retention_ms=90 * DAY_MS)
+    yield TopicSpec("rules.bundle", Role.OUTPUT, Key.BUNDLE, compacted=True)
     yield TopicSpec("signal.requests", Role.OUTPUT, Key.VEHICLE, retention_ms=366 * DAY_MS)
     yield TopicSpec("traffic.states", Role.OUTPUT, Key.SEGMENT, compacted=True)
     yield TopicSpec("traffic.forecasts", Role.OUTPUT, Key.SEGMENT, compacted=True)

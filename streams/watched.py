@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from streams.commands.failing import CannotRun
 from streams.health import Health, HealthServer
 from streams.metrics import CONTENT_TYPE, Metrics
+from streams.reloading import BundleStatus
 from streams.settings import Settings, client_options
 from streams.standby import standby_of
 from streams.transport import Flow
@@ -37,7 +38,7 @@ class Watched:
         return server
 
 
-def watch(settings: Settings, flow: Flow, metrics: Metrics) -> Watched:
+def watch(settings: Settings, flow: Flow, metrics: Metrics, bundle: BundleStatus) -> Watched:
     """Nothing runs yet: the watchdog starts with the worker, the server with `serve`."""
     topics = frozenset(topic for group in flow.groups for topic in group)
     standby = standby_of(
@@ -48,7 +49,11 @@ def watch(settings: Settings, flow: Flow, metrics: Metrics) -> Watched:
         counts=lambda: {topic: flow.partition_count(topic) or 0 for topic in topics},
     )
     watchdog = Watchdog(flow, limit_s=settings.stall_s, standby=standby, on_beat=metrics.beat)
-    health = Health(watchdog, metrics.store_age_s, store_every_s=settings.store_every_s)
+    health = Health(watchdog, metrics.store_age_s, store_every_s=settings.store_every_s, more=bundle.facts)
     metrics.watch(watchdog)
     metrics.reads("zhinao_unhealthy", health.causes)
+    metrics.reads("zhinao_rules_bundle_info", lambda: {(bundle.digest,): 1})
+    metrics.reads("zhinao_rules_bundle_rejected", lambda: {(): float(bool(bundle.problems))})
+    metrics.reads("zhinao_rules_bundle_swaps_total", lambda: {(): bundle.swaps})
+    metrics.reads("zhinao_rules_bundle_refusals_total", lambda: {(): bundle.refusals})
     return Watched(metrics, watchdog, health)

@@ -25,6 +25,7 @@ from models.times import format_time
 from models.traffic import TrafficState
 from rules.detection.lane import Lane, LaneOutcome, LaneState, Late
 from rules.detection.made import MEASUREMENTS, STATES, MadeState, TrafficStates
+from rules.detection.swapping import take_over
 from rules.detection.tracks_loop import compiled as mending_loops
 from rules.language.model import Bundle
 from rules.tables.model import TrafficTable
@@ -197,6 +198,14 @@ class Detector:
     def _restore_made(self, made: MadeState | None) -> None:
         if self.traffic is not None and made is not None:
             self.traffic.restore(made)
+
+    def take_over(self, other: Detector) -> list[Detection]:
+        """Of one that was fed nothing yet: go on where another of the same partition is, whose rules or zones may be
+        others. What has not changed goes on exactly; gives what is told of the rest (`rules.detection.swapping`)."""
+        told = [one for topic, lane in self.lanes.items() for one in take_over(lane, other.lanes[topic])]
+        if self.traffic is None or other.traffic is None:
+            return told
+        return told + self.traffic.take_over(other.traffic)
 
     def restore_lane(self, topic: str, entries: Mapping[str, bytes]) -> None:
         """The same of a lane from the entries that its changes made; nothing from none."""

@@ -19,6 +19,7 @@ from models.prints import prints
 from models.traffic import TrafficState
 from rules.detection.arrival import Arrived, Incoming, nothing_arrived
 from rules.detection.lane import Lane, LaneState
+from rules.detection.swapping import take_over
 from rules.tables.model import TrafficTable
 from rules.traffic.states import Made, Measurement, SegmentStates
 
@@ -111,6 +112,12 @@ class TrafficStates:
                 **quality,
             }
         )
+
+    def take_over(self, other: TrafficStates) -> list[Detection]:
+        """Of one that has made nothing yet: go on where another is (`rules.detection.swapping`)."""
+        self.states.restore(other.states.snapshot())
+        self.made, other.made = other.made, []
+        return take_over(self.lane, other.lane)
 
     def snapshot(self) -> MadeState:
         return MadeState(self.states.snapshot(), self.lane.snapshot())

@@ -16,27 +16,29 @@ import gc
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from models.streams import DESK_TOPICS, DETECTOR_TOPICS, URGENT_DETECTIONS
 from models.ticks import tick_us
 from models.times import SECOND_US
-from rules.incidents.desk import BINS, Desk, DeskOutcome
+from rules.incidents.desk import BINS, Desk, DeskOutcome, Output
 from streams.accounts import Accounts
 from streams.agents.queues import TURNED, Part, Queues, Step, kept, pieces
 from streams.agents.saving import Save, Saving
 from streams.agents.suspects import Suspects, refused
+from streams.bundle import BadArchive, pack, unpack
 from streams.canary import Canary, CanaryWatch, canary
-from streams.city import City
+from streams.city import City, CityProblems, city_of
 from streams.clock import Clock
 from streams.failpoints import Place, reach
-from streams.journal import Journal
+from streams.journal import Journal, JournalError
 from streams.metrics import Metrics
 from streams.publisher import Publisher
-from streams.publishing import CENTRE_PARTITION, dead_messages, desk_messages, stray
+from streams.publishing import CENTRE_PARTITION, dead_messages, desk_messages, shadow_messages, stray
 from streams.settings import Settings
+from streams.shadow import ShadowDesk
 from streams.store import Store, Table
 from streams.topics import full_name
 from streams.transport import TP, Chunk, Flow, Record
@@ -51,7 +53,11 @@ STEP_RECORDS = 256
 STEP = msgspec.msgpack.Decoder(Step)
 TABLE = f"desk/{CENTRE_PARTITION}"
 META, SUSPECTS, LETTERS = "shell/meta", "shell/suspects", "shell/letters"
-"""Entries of the table that are not the Desk's own."""
+SHADOW = "x/"
+"""Begins the names of what the rules on trial remember."""
+BUNDLE, BUNDLES = "shell/bundle", "shell/bundle/"
+"""Entries of the table that are not the Desk's own. BUNDLE is the digest of the bundle that decided all that is stored,
+BUNDLES begin the names of the archives of it and of those that the journal names after it."""
 
 
 SUSPECTED = msgspec.msgpack.Decoder(dict[int, Suspects])
@@ -80,6 +86,13 @@ class Opened:
     suspects: dict[int, Suspects]
     """By step of the journal on which the core failed; places are numbers of the step's records."""
     letters_kept: bool
+    bundle: str = ""
+    """Which one decides now."""
+    archives: dict[str, bytes] = field(default_factory=dict)
+    """Of the bundles that the table holds, by digest."""
+    shadow: ShadowDesk | None = None
+    shadow_names: set[str] = field(default_factory=set)
+    """Of its entries in the table."""
 
     def fed(self, topic: str, records: Sequence[Record]) -> None:
         if topic in self.beyond:
@@ -134,7 +147,7 @@ class DeskAgent:
             DESK_TOPICS,
             self.settings.partitions,
             self.settings.topic_prefix,
-            {name: self.city.bundle.lateness_of(name) for name in DETECTOR_TOPICS},
+            lateness_of(self.city),
         )
 
     # assignment
@@ -158,17 +171,30 @@ class DeskAgent:
         letters = entries.pop(LETTERS, None)
         if letters is not None:
             self.publisher.post_kept(letters)
+        now, archives = entries.pop(BUNDLE, b"").decode(), taken_out(entries, BUNDLES)
+        on_trial = taken_out(entries, SHADOW)
+        city = await self._city_of(now, archives) if now else self.city
         beyond = {topic: set(meta.beyond.get(topic, ())) for topic in TURNED}
-        self.opened = Opened(self.city.desk(), table, journal, meta.offsets, beyond, suspects, letters is not None)
+        self.opened = Opened(
+            city.desk(), table, journal, meta.offsets, beyond, suspects, letters is not None, now, archives
+        )
+        self.opened.shadow, self.opened.shadow_names = ShadowDesk.of(city), set(on_trial)
         self.queues = self._queues()
-        if entries:
-            with no_collecting():
+        with no_collecting():
+            if entries:
                 self.opened.desk.restore(entries)
+            if on_trial and self.opened.shadow is not None:
+                self.opened.shadow.desk.restore(on_trial)
         self.journalled, self.repeating = meta.journal, True
         async for at, data in journal.read_from(meta.journal):
-            await self._do(STEP.decode(data), at)
+            step = STEP.decode(data)
+            if step.bundle:
+                self._use(await self._city_of(step.bundle, archives))
+            await self._do(step, at)
             self.journalled = at + 1
-        self.repeating = False
+        async with self.lock:
+            self.repeating = False
+            await self._switch()
         self.metrics.current(TABLE)
         self.saving = self._saving()
         self.saving.changed = True
@@ -196,6 +222,60 @@ class DeskAgent:
             self.metrics.closed(TABLE)
             await opened.journal.close()
             await opened.table.close()
+
+    # bundles
+
+    async def swap(self, city: City) -> None:
+        """From the next step on this city decides."""
+        async with self.lock:
+            self.city = city
+            if self.opened is not None and not self.repeating and not self.leaving:
+                await self._switch()
+
+    async def _switch(self) -> None:
+        """Where another bundle is live than decided so far: what the old one decided is stored, the new one is kept
+        beside it, and then the journal says that it decides from here on."""
+        opened, city = self.opened, self.city
+        if opened is None or opened.bundle == city.files.digest:
+            return
+        await self.saving.written()
+        await self._settled()
+        save = self._snapshot()
+        if save is not None:
+            await save
+        digest, archive = city.files.digest, await asyncio.to_thread(pack, city.files)
+        await opened.table.save({BUNDLES + digest: archive})
+        opened.archives[digest] = archive
+        at = await opened.journal.append(msgspec.msgpack.encode(Step([], {}, digest)))
+        reach(Place.JOURNALLED)
+        self._use(city)
+        self.journalled, self.saving.changed = at + 1, True
+
+    def _use(self, city: City) -> None:
+        """A Desk of this city goes on where the other was."""
+        assert self.opened is not None
+        desk = city.desk()
+        desk.restore(self.opened.desk.snapshot())
+        self.opened.desk, self.opened.bundle = desk, city.files.digest
+        shadow, before = ShadowDesk.of(city), self.opened.shadow
+        if shadow is not None and before is not None and not before.failed:
+            shadow.desk.restore(before.desk.snapshot())
+        self.opened.shadow = shadow
+        self.queues.lateness_us = lateness_of(city)
+
+    async def _city_of(self, digest: str, archives: Mapping[str, bytes]) -> City:
+        """The city of a bundle that the table or the journal names."""
+        if digest == self.city.files.digest:
+            return self.city
+        try:
+            files = await asyncio.to_thread(unpack, archives[digest], digest)
+            return await asyncio.to_thread(city_of, files, self.settings)
+        except (KeyError, BadArchive, CityProblems) as why:
+            raise JournalError(
+                f"{TABLE}: steps were decided by the bundle {digest}, which "
+                f"{'is not there' if isinstance(why, KeyError) else f'cannot be used: {why}'}. "
+                "Start a worker with its files, as they were"
+            ) from why
 
     # steps
 
@@ -278,6 +358,8 @@ class DeskAgent:
                 done += len(records)
             if part.advance_us is not None:
                 await self._send(self.opened.desk.advance(part.advance_us), at)
+                if self.opened.shadow is not None:
+                    await self._send_shadow(self.opened.shadow.advance(part.advance_us), at)
         self.opened.move(step.offsets)
 
     async def _feed(
@@ -301,6 +383,8 @@ class DeskAgent:
             letters = dead_messages(outcome.failures, fed, topic, CENTRE_PARTITION, self.city.letters)
             self.publisher.post(self._tp(topic), letters)
             await self._send(outcome, at)
+            if self.opened.shadow is not None:
+                await self._send_shadow(self.opened.shadow.feed(topic, fed), at)
             if accounts is not None:
                 bins = {name: outcome.counts[name] for name in BINS if name in outcome.counts}
                 offsets, stamps = [r.offset for r in fed], [r.timestamp for r in fed]
@@ -323,6 +407,14 @@ class DeskAgent:
             self.metrics.decided(outcome.outputs, outcome.counts)
         for name, count in outcome.counts.items():
             self.counts[name] += count
+
+    async def _send_shadow(self, outputs: Sequence[Output], at: int) -> None:
+        assert self.opened is not None
+        if not outputs:
+            return
+        await self.publisher.send(shadow_messages(outputs), epoch=self.opened.journal.epoch(), seq=at)
+        if not self.repeating:
+            self.metrics.tried(outputs)
 
     async def _astray(self, topic: str, chunk: Chunk) -> None:
         """Everything for this command centre belongs on its partition; clock records may stand on any."""
@@ -365,6 +457,11 @@ class DeskAgent:
         beyond = {topic: sorted(done) for topic, done in opened.beyond.items() if done}
         meta, changes = Meta(self.journalled, dict(opened.offsets), beyond), opened.desk.changes()
         changes[META] = msgspec.json.encode(meta)
+        changes[BUNDLE] = opened.bundle.encode()
+        changes |= self._of_shadow(opened)
+        for digest in [digest for digest in opened.archives if digest != opened.bundle]:
+            del opened.archives[digest]
+            changes[BUNDLES + digest] = None
         letters = self.publisher.kept(self.tps)  # what is stored is not said again by the journal
         if letters is not None or opened.letters_kept:
             changes[LETTERS] = letters
@@ -376,6 +473,16 @@ class DeskAgent:
                 del opened.suspects[at]
             changes[SUSPECTS] = msgspec.msgpack.encode(opened.suspects) if opened.suspects else None
         return self._save(opened, changes, meta)
+
+    @staticmethod
+    def _of_shadow(opened: Opened) -> dict[str, bytes | None]:
+        """What rules on trial remember is little: it is stored as it is, not by what changed."""
+        live = opened.shadow is not None and not opened.shadow.failed
+        held = opened.shadow.desk.snapshot() if live and opened.shadow is not None else {}
+        changes: dict[str, bytes | None] = {SHADOW + name: entry for name, entry in held.items()}
+        changes |= {SHADOW + name: None for name in opened.shadow_names - held.keys()}
+        opened.shadow_names = set(held)
+        return changes
 
     async def _save(self, opened: Opened, changes: Mapping[str, bytes | None], meta: Meta) -> None:
         began_s = self.clock.monotonic_s()
@@ -389,6 +496,16 @@ class DeskAgent:
                 self.flow.stored(tp, min(meta.offsets[name], self.flow.position(tp) or 0))
         await opened.journal.trim(meta.journal)
         reach(Place.TRIMMED)
+
+
+def lateness_of(city: City) -> dict[str, int]:
+    return {name: city.bundle.lateness_of(name) for name in DETECTOR_TOPICS}
+
+
+def taken_out(entries: dict[str, bytes], prefix: str) -> dict[str, bytes]:
+    """Those whose names begin so, by the rest of their names; they are entries no more."""
+    names = [name for name in entries if name.startswith(prefix)]
+    return {name.removeprefix(prefix): entries.pop(name) for name in names}
 
 
 def canaries_among(topic: str, chunk: Chunk) -> dict[int, Canary]:

@@ -43,10 +43,12 @@ class Part(msgspec.Struct, array_like=True):
 
 
 class Step(NamedTuple):
-    """Parts in their order, and where each topic goes on after them."""
+    """Parts in their order, and where each topic goes on after them. `bundle`: from here on this one, by its digest,
+    decides; such a step has no parts."""
 
     parts: list[Part]
     offsets: dict[str, int]
+    bundle: str = ""
 
 
 class Told(msgspec.Struct):

@@ -5,11 +5,15 @@ from pathlib import Path
 import click
 
 from streams.commands.findings import CHECKED_PATH, counted, report
+from streams.commands.rules_publish import publish
 
 
 @click.group()
 def rules() -> None:
     """规则工具 / The rule authors' tools."""
+
+
+rules.add_command(publish)
 
 
 @rules.command()

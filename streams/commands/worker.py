@@ -17,15 +17,18 @@ from streams import logs
 from streams.accounts import Accounts
 from streams.agents.desk import PUMP_S, DeskAgent, OpenJournal
 from streams.agents.detectors import DetectorAgent
+from streams.bundle_topic import TopicSource, bundle_key, read_topic
 from streams.canary import CanarySender, CanaryWatch, wanted, with_canaries
-from streams.city import build_city
+from streams.city import City, build_city, city_of
 from streams.clock import Clock, WallClock
+from streams.commands.failing import CannotRun
 from streams.journal import FileJournal, Journal, TopicJournal
 from streams.letterbox import KafkaPost, Letterbox
 from streams.metrics import Metrics, Values
 from streams.producer import Producer
 from streams.publisher import Publisher
 from streams.publishing import CENTRE_PARTITION
+from streams.reloading import BundleStatus, FolderSource, Reloading, Source
 from streams.settings import Settings, client_options, faust_credentials
 from streams.store import FileStore, Store
 from streams.topic_store import TopicStore
@@ -50,13 +53,17 @@ DESK_EVERY = 4
 PLAIN_CHUNK_RECORDS = 256
 """Without compiled loops a chunk is decided some ten times slower: on a busy machine a full one would hold the loop for
 so long that the watchdog takes it for stuck."""
+LOOK_S = 0.1
+"""Between two looks at the topic of bundles."""
+DESK_FIRST_S = 1.0
+"""With bundles from the topic the Detectors switch so much later: what they tell of a new rule the Desk knows then."""
 GC_THRESHOLDS = (100_000, 50, 100)
 """Some twenty batches of a thousand between two looks at the youngest objects."""
 
 
 class Heart(faust.Service):
     """Connects the producer before anything flows, and tells the agents the time. `watched`: who watches all this.
-    `canary`: sends some every so many seconds."""
+    `canary`: sends some every so many seconds. `reloading`: who swaps the city, runs beside it."""
 
     def __init__(
         self,
@@ -66,7 +73,9 @@ class Heart(faust.Service):
         watched: Watched,
         accounts: Accounts,
         canary: tuple[CanarySender, float] | None = None,
+        reloading: Reloading | None = None,
     ) -> None:
+        self.reloading = reloading
         self.producer, self.agents, self.flow, self.watched = producer, agents, flow, watched
         self.accounts, self.canary = accounts, canary
         super().__init__()
@@ -111,11 +120,27 @@ class Heart(faust.Service):
                 await sender.send(self.agents[0].held)
 
 
+def live_city(settings: Settings) -> tuple[City, Source, BundleStatus]:
+    """What is live at the start, and where the next comes from. Raises CityProblems, or CannotRun where the topic has
+    no bundle."""
+    if settings.bundle == "files":
+        city = build_city(settings)
+        return city, FolderSource.of(settings, city.files), BundleStatus(city.files.digest)
+    topic, options = full_name("rules.bundle", settings.topic_prefix), client_options(settings)
+    key = bundle_key(settings.topic_prefix, settings.centre)
+    found = asyncio.run(read_topic(settings.servers or "", topic, key, options))
+    if found.newest is None:
+        raise CannotRun(f"ZHINAO_BUNDLE=topic, and {topic} has no bundle of {key}; run: zhinao rules publish")
+    city = city_of(found.newest.files, settings)
+    status = BundleStatus(city.files.digest, found.newest.revision)
+    return city, TopicSource(settings.servers or "", topic, found, options), status
+
+
 def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     """The Faust app with both agents bound, and the service that must run beside it."""
     if settings.servers is None:
         raise click.UsageError("no broker: set KAFKA_URL=kafka://host:port, or run the demo, which brings its own")
-    city = build_city(settings)
+    city, source, status = live_city(settings)
     city.prepare()
     clock = WallClock()
     detector_topics = [full_name(t, settings.topic_prefix) for t in DETECTOR_TOPICS]
@@ -151,10 +176,22 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
     detectors = DetectorAgent(watched_city, settings, flow, publisher, store, clock, metrics, accounts)
     canaries = CanaryWatch(clock, settings.partitions)
     desk = DeskAgent(city, settings, flow, publisher, store, clock, metrics, open_journal, accounts, canaries)
-    watched = watch(settings, flow, metrics)
+    status.since_us = clock.now_us()
+    watched = watch(settings, flow, metrics, status)
     read_state(metrics, detectors, desk, clock)
     read_checks(metrics, accounts, canaries if canary is not None else None, box)
-    heart = Heart(producer, (detectors, desk), flow, watched, accounts, canary)
+
+    async def swap(other: City) -> None:
+        """The Desk first: it must know a rule before a Detector tells of it."""
+        metrics.follow(other)
+        await desk.swap(other)
+        if settings.bundle == "topic":  # the Desk may be another worker's, which reads the same record now
+            await asyncio.sleep(DESK_FIRST_S)
+        await detectors.swap(with_canaries(other, settings.partitions) if canary is not None else other)
+
+    every_s = LOOK_S if settings.bundle == "topic" else settings.reload_s
+    reloading = Reloading(source, settings, swap, status, clock, every_s) if every_s else None
+    heart = Heart(producer, (detectors, desk), flow, watched, accounts, canary, reloading)
 
     def taken(tp: TP, records: Records) -> None:
         accounts.entered(tp, records.offsets, records.timestamps)
@@ -279,7 +316,7 @@ def worker() -> None:
         run_worker(
             app,
             on_ready=ready,
-            services=(heart,),
+            services=(heart,) if heart.reloading is None else (heart, heart.reloading),
             watchdog=watched.watchdog,
             log_format=settings.log_format,
             timezone=settings.timezone,

@@ -42,7 +42,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 def test_the_committed_files_are_what_the_types_say() -> None:
     ended = run("check")
-    assert ended.stdout == "22 files: no problems\n"
+    assert ended.stdout == "24 files: no problems\n"
     assert ended.exit_code == 0
 
 
@@ -81,13 +81,13 @@ def test_a_changed_a_missing_and_a_stray_file_are_each_noticed(folder: Path) -> 
         f"{folder}/dictionary.md: not what the types say",
         f"{folder}/schemas/weather.v1.schema.json: of no topic",
         "hint: zhinao contracts write",
-        "22 files: 3 problems",
+        "24 files: 3 problems",
     ]
 
 
 def test_writing_mends_what_checking_finds(folder: Path) -> None:
     (folder / "asyncapi.yaml").unlink()
-    assert run("write", str(folder)).stdout == "contracts: 22 files written\n"
+    assert run("write", str(folder)).stdout == "contracts: 24 files written\n"
     assert run("check", str(folder)).exit_code == 0
 
 
@@ -100,7 +100,7 @@ def test_a_change_that_breaks_what_was_released_is_noticed(folder: Path) -> None
     assert ended.exit_code == 1
     assert "commands.v1.schema.json: $.command: in: the word 'applaud' is allowed on one side only" in ended.stdout
     assert "$.verdict: out: the word 'inconclusive' is allowed on one side only" in ended.stdout
-    assert ended.stdout.endswith("22 files: 2 problems\n")
+    assert ended.stdout.endswith("24 files: 2 problems\n")
 
 
 def test_a_field_without_text_stops_the_making(folder: Path) -> None:

@@ -53,7 +53,7 @@ def test_every_stream_has_its_topic_and_the_special_ones_are_special() -> None:
     assert tuple(spec.name for spec in by_role(Role.DETECTOR_INPUT)) == DETECTOR_TOPICS
     assert tuple(spec.name for spec in by_role(Role.DESK_INPUT)) == (*DESK_TOPICS, URGENT_DETECTIONS)
     compacted = {name for name, spec in TOPICS.items() if spec.compacted}
-    assert compacted == {"incidents.state", "traffic.states", "traffic.forecasts", "state"}
+    assert compacted == {"incidents.state", "traffic.states", "traffic.forecasts", "state", "rules.bundle"}
     assert TOPICS["dead-letters"].max_message_bytes == 4 * 1024 * 1024
     assert TOPICS["desk.journal"].configs()["retention.ms"] == "-1"
     assert int(TOPICS["incidents"].configs()["retention.ms"]) >= 180 * 24 * 3600 * 1000
