@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from streams.commands.findings import CHECKED_PATH, counted, report
+from streams.commands.rules_explain import explain, why_not
 
 
 @click.group()
@@ -41,3 +42,7 @@ def check(paths: tuple[Path, ...], as_json: bool) -> int:
     checked = "rules" if bundle is None else counted(len(bundle.rules), "rule")
     code = report(problems, checked, as_json=as_json, note="\n".join(notes) or None)
     return 1 if notes else code
+
+
+rules.add_command(explain)
+rules.add_command(why_not)
