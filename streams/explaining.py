@@ -194,9 +194,9 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 class Asked(NamedTuple):
-    """What to explain: one incident, or all of a rule and key; nothing given: everything."""
+    """What to explain: some incidents, or all of a rule and key; nothing given: everything."""
 
-    incident: str | None = None
+    incidents: frozenset[str] = frozenset()
     rule: str | None = None
     key: Mapping[str, str] = {}
 
@@ -223,9 +223,9 @@ def explanations(city: City, lines: Lines, *, partitions: int, asked: Asked, dra
 
 
 def fits(asked: Asked, detection: Detection, lives: Mapping[str, Sequence[Incident]]) -> bool:
-    if asked.incident is not None:
-        life = lives.get(asked.incident, ())
-        return any(detection.detection_id in incident.detections for incident in life)
+    if asked.incidents:
+        lived = (incident for name in asked.incidents for incident in lives.get(name, ()))
+        return any(detection.detection_id in incident.detections for incident in lived)
     named = {**detection.key, "zone": detection.zone}
     return asked.rule in (None, detection.rule) and all(named.get(n) == text for n, text in asked.key.items())
 
@@ -234,11 +234,12 @@ def gathered(
     city: City, told: Sequence[Raised], lives: Mapping[str, Sequence[Incident]], asked: Asked
 ) -> list[Explanation]:
     """Openings by the incident they belong to; those of none by themselves."""
-    home = {d: i for i, life in lives.items() for incident in life for d in incident.detections}
+    wanted = {name: life for name, life in lives.items() if not asked.incidents or name in asked.incidents}
+    home = {d: i for i, life in wanted.items() for incident in life for d in incident.detections}
     groups: dict[str, list[Raised]] = {}
     for one in told:
         identity = one.detection.detection_id
-        groups.setdefault(asked.incident or home.get(identity, identity), []).append(one)
+        groups.setdefault(home.get(identity, identity), []).append(one)
     found = []
     for name, group in groups.items():
         life = tuple(lives.get(name, ()))

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from streams.commands.findings import CHECKED_PATH, counted, report
+from streams.commands.rules_backtest import backtest, diff
 from streams.commands.rules_explain import explain, why_not
 
 
@@ -44,5 +45,7 @@ def check(paths: tuple[Path, ...], as_json: bool) -> int:
     return 1 if notes else code
 
 
+rules.add_command(backtest)
+rules.add_command(diff)
 rules.add_command(explain)
 rules.add_command(why_not)

@@ -24,10 +24,9 @@ RULE_ENDINGS = (".yaml", ".yml")
 LANG = click.Choice(["zh", "en"])
 
 
-def of_a_city(command: Callable[..., int]) -> Callable[..., int]:
-    """The files of a city as `zhinao replay` takes them, and how long the clock goes on."""
+def of_ground(command: Callable[..., int]) -> Callable[..., int]:
+    """The files of a city besides its rules, and how long the clock goes on."""
     options = (
-        click.option("--rules", multiple=True, type=FILES, help="Folder or file of rules; repeats."),
         click.option("--zones", multiple=True, type=FILES, help="Folder or file of zones; repeats."),
         click.option("--registry", type=FILES, help="Folder of the registry."),
         click.option("--tables", type=FILES, help="Folder of the tables."),
@@ -37,6 +36,12 @@ def of_a_city(command: Callable[..., int]) -> Callable[..., int]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def of_a_city(command: Callable[..., int]) -> Callable[..., int]:
+    """The files of a city as `zhinao replay` takes them."""
+    rules = click.option("--rules", multiple=True, type=FILES, help="Folder or file of rules; repeats.")
+    return rules(of_ground(command))
 
 
 class KeyType(click.ParamType):
@@ -97,7 +102,7 @@ def explain(
     settings = Settings.read()
     city = city_of(settings, rules, zones, registry, tables)
     known_rule(city, rule_id)
-    asked = Asked(incident, rule_id, dict(key))
+    asked = Asked(frozenset((incident,) if incident else ()), rule_id, dict(key))
     found = explanations(
         city, lines_of(paths), partitions=settings.partitions, asked=asked, drain_ms=round(drain * 1000)
     )
