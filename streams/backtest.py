@@ -29,7 +29,8 @@ ENDED = frozenset((State.CLOSED, State.FALSE_ALARM, State.WITHDRAWN, State.MERGE
 
 
 class Made(msgspec.Struct, frozen=True):
-    """An incident as a backtest made it. Times microseconds UTC; `steps` its states with their reasons, in order."""
+    """An incident as a backtest made it. Times microseconds UTC; `steps` its states with their reasons, in order, and
+    `steps_us` when each was."""
 
     incident_id: str
     rule: str | None
@@ -43,6 +44,7 @@ class Made(msgspec.Struct, frozen=True):
     severity: str
     department: str | None
     steps: tuple[str, ...]
+    steps_us: tuple[int, ...]
     day: str
     hour: int
 
@@ -126,6 +128,7 @@ def of_life(city: City, life: Sequence[Incident], keys: Mapping[str, dict[str, s
         severity=last.severity,
         department=last.department,
         steps=tuple(f"{i.state}/{i.reason}" for i in life),
+        steps_us=tuple(parse_rfc3339_us(i.changed_at) for i in life),
         day=f"{moment:%Y-%m-%d}",
         hour=moment.hour,
     )
@@ -257,7 +260,8 @@ def fits(made: Made, label: Label) -> bool:
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """One incident in both, and what differs: seconds, or (in A, in B)."""
+    """One incident in both, and what differs: seconds, or (in A, in B). `shifted`: steps of both that came at another
+    time, by how much."""
 
     a: Made
     b: Made
@@ -266,6 +270,7 @@ class Changed(msgspec.Struct, frozen=True):
     severity: tuple[str, str] | None
     moved_m: float
     steps: tuple[tuple[str, ...], tuple[str, ...]] | None
+    shifted: dict[str, float]
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -347,6 +352,14 @@ def change(a: Made, b: Made) -> Changed | None:
     steps = None if a.steps == b.steps else (a.steps, b.steps)
     moved = round(moved_m(a, b), 2)
     same = not opened_s and not ended_s and (a.ended_us is None) == (b.ended_us is None)
-    if same and severity is None and steps is None and not moved and a.zone == b.zone:
+    shifted = shifts(a, b)
+    if same and severity is None and steps is None and not moved and a.zone == b.zone and not shifted:
         return None
-    return Changed(a, b, opened_s, ended_s, severity, moved, steps)
+    return Changed(a, b, opened_s, ended_s, severity, moved, steps, shifted)
+
+
+def shifts(a: Made, b: Made) -> dict[str, float]:
+    """Of the first of each step, seconds later in B."""
+    first_a, first_b = (dict(reversed(list(zip(m.steps, m.steps_us, strict=True)))) for m in (a, b))
+    found = {step: (first_b[step] - at_us) / 1e6 for step, at_us in first_a.items() if step in first_b}
+    return {step: shift for step, shift in found.items() if shift}

@@ -270,6 +270,7 @@ def changed_line(one: Changed) -> str:
         parts.append(f"zone {one.a.zone} → {one.b.zone}")
     if one.steps is not None:
         parts.append(f"{len(one.steps[0])} → {len(one.steps[1])} steps")
+    parts += [f"{step} {shift:+g} s" for step, shift in one.shifted.items()]
     return ", ".join(parts)
 
 
