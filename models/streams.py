@@ -30,6 +30,8 @@ class Stream:
     fields: dict[str, Field]
     desk: bool = False
     """True where the Desk reads it; else the Detectors do."""
+    made: bool = False
+    """True where the Detectors themselves make it of their inputs: rules read it, no wire brings it."""
 
 
 TEXT, FLAG, MIXED = Field("text"), Field("flag"), Field("mixed")
@@ -67,6 +69,16 @@ STREAMS: dict[str, Stream] = {
             },
         ),
         Stream(
+            "traffic.states", "segment_id", "end_time", ("segment_id", "end_time", "revision"), 5.0,
+            {
+                "segment_id": TEXT, "level": Field("number"), "speed_kmh": Field("number", "kmh"),
+                "free_flow_kmh": Field("number", "kmh"), "tti": Field("number"), "period_s": Field("number", "s"),
+                "delay_s": Field("number", "s"), "revision": Field("number"), "quality.samples": Field("number"),
+                "quality.sources": Field("number"), "quality.age_s": Field("number", "s"), **PLACE,
+            },
+            made=True,
+        ),
+        Stream(
             "hotline.tickets", "ticket_id", "call_time", ("ticket_id", "call_time"), 5.0,
             {
                 "ticket_id": TEXT, "line": TEXT, "kind": TEXT, "category": TEXT, "text": TEXT, "address": TEXT,
@@ -87,7 +99,8 @@ STREAMS: dict[str, Stream] = {
     )
 }  # fmt: skip
 
-DETECTOR_TOPICS = tuple(s.topic for s in STREAMS.values() if not s.desk)
+DETECTOR_TOPICS = tuple(s.topic for s in STREAMS.values() if not (s.desk or s.made))
+MADE_TOPICS = tuple(s.topic for s in STREAMS.values() if s.made)
 DESK_TOPICS = ("detections", *(s.topic for s in STREAMS.values() if s.desk))
 URGENT_DETECTIONS = "detections.urgent"
 """The detections of rules about life and safety, where the wall clock rules: a lane of their own past a backlog."""

@@ -24,11 +24,10 @@ EXPRESSION_KEYS = ("where", "when", "open_when", "close_when")
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The closed set of keys of one clause. `later`: of the language, not built. `required`: must be there."""
+    """The closed set of keys of one clause. `required`: must be there."""
 
     known: tuple[str, ...]
     required: tuple[str, ...] = ()
-    later: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +79,7 @@ class Clause:
     def check_keys(self, node: MapNode) -> None:
         before: str | None = None
         for name, (key, value) in node.entries.items():
-            if name in self.keys.later:
-                self.here.at(key).problem("E190", f"`{name}` is not built yet")
-            elif name not in self.keys.known:
+            if name not in self.keys.known:
                 hint = did_you_mean(name, self.keys.known)
                 if node.flow and before in EXPRESSION_KEYS and is_nothing(value):
                     hint = QUOTE
@@ -209,6 +206,20 @@ class Clause:
             return default
         return found
 
+    def number(self, key: str, default: T, least: float, most: float) -> float | T:
+        """A plain number between two limits, both included."""
+        here = self.quantity(key)
+        if here is None:
+            return default
+        value = here.node.value if isinstance(here.node, ScalarNode) else None
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            here.problem("E113", f'"{key}" must be a number, not {shown(here.node)}')
+            return default
+        if not least <= value <= most:
+            here.problem("E114", f'"{key}" is {value:g}; it takes {least:g} to {most:g}')
+            return default
+        return float(value)
+
     # -- parts ---------------------------------------------------------------------------------------------------------
 
     def items(self, key: str) -> list[Here]:
@@ -225,6 +236,14 @@ class Clause:
         """The items of a list of texts."""
         found = [(item, text_of(item, f'an item of "{key}"')) for item in self.items(key)]
         return [(item, text) for item, text in found if text is not None]
+
+    def one_or_more(self, key: str) -> list[tuple[Here, str]]:
+        """One text, or a list of texts."""
+        here = self.get(key)
+        if here is None or not isinstance(here.node, ScalarNode):
+            return self.texts(key)
+        text = text_of(here, f'"{key}"')
+        return [] if text is None else [(here, text)]
 
     def clause(self, key: str, keys: Keys) -> Clause | None:
         here = self.get(key)
@@ -245,6 +264,15 @@ class Clause:
         found, findings = read_expression(text, names)
         note(here, findings)
         return found
+
+
+def written_params(clause: Clause) -> dict[str, str | None]:
+    """Params as an expression may use them: what is written."""
+    return {name: scalar_text(here) for name, here in (clause.params or {}).items()}
+
+
+def scalar_text(here: Here) -> str | None:
+    return here.node.text if isinstance(here.node, ScalarNode) else None
 
 
 def note(here: Here, findings: Iterable[Finding]) -> None:

@@ -146,7 +146,17 @@ CODES: dict[str, Code] = {
     "E125": Code(
         "not exactly one condition",
         "每项必须恰有一个条件",
-        "Each item of neighbours is one of none, some, in_view and usual_stop.",
+        "Each item of neighbours is one of none, some, in_view and usual_stop; each of all_of looks at one stream.",
+    ),
+    "E126": Code(
+        "name used twice",
+        "名称重复",
+        "Branches, sources and steps are told apart by their names.",
+    ),
+    "E127": Code(
+        "key does not belong here",
+        "此处不能用该键",
+        "The key is of the language, and says nothing beside what else is written.",
     ),
     "E130": Code(
         "expression cannot be read",
@@ -259,6 +269,11 @@ CODES: dict[str, Code] = {
         "未知的时区",
         "The name is not in the time zone database.",
     ),
+    "E214": Code(
+        "unknown source",
+        "未知的来源",
+        "The correlation has no source of this name.",
+    ),
     # -- what it means
     "E301": Code(
         "must be longer than nothing",
@@ -337,13 +352,48 @@ CODES: dict[str, Code] = {
     ),
     "E316": Code(
         "radius too wide",
-        "归并半径过大",
-        "What is merged lies at most 5km apart: each raise is held against every open incident within its radius.",
+        "半径过大",
+        "What belongs together lies at most 5km apart: each raise is held against everything within its radius.",
     ),
     "E317": Code(
         "too many rules",
         "规则过多",
         "All files together have at most 2000 rules: every rule looks at every record of its stream.",
+    ),
+    "E318": Code(
+        "step that says nothing",
+        "步骤没有意义",
+        "A sequence begins with something that comes, and what must not come has no time for which it holds.",
+    ),
+    "E319": Code(
+        "close does not fit",
+        "结束条件不适用",
+        "Each primitive ends in its own way; this key says nothing about the one that is used.",
+    ),
+    "E320": Code(
+        "override out of reach",
+        "覆盖项无法生效",
+        "What is put together of several streams has one set of numbers; overrides change its conditions.",
+    ),
+    "E321": Code(
+        "stage of a moment",
+        "瞬时条件没有后续阶段",
+        "The primitive happens in a moment; nothing can be seen of it later.",
+    ),
+    "E322": Code(
+        "window does not fit",
+        "窗口不匹配",
+        "The slide, and what must be present in a window, are no longer than the window.",
+    ),
+    "E323": Code(
+        "too short to be seen",
+        "短于数据间隔",
+        "The stream tells of a thing at intervals; what is shorter than one can never be seen, or always is.",
+    ),
+    "E325": Code(
+        "life safety silenced",
+        "生命安全规则不得抑制",
+        "A rule about life and safety raises whatever else is open.",
     ),
     # -- probably not meant
     "W401": Code(

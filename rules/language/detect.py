@@ -1,25 +1,49 @@
-"""The primitives: one reader for each that is built."""
+"""The primitives of one stream: one reader for each."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from models.times import SECOND_US
+from rules.language import units
 from rules.language.checking import Names
-from rules.language.clauses import Clause, Here
-from rules.language.expressions import Checked, negation
+from rules.language.clauses import Clause, Here, shown, written_params
+from rules.language.expressions import ALWAYS
 from rules.language.findings import did_you_mean, quoted
-from rules.language.model import Detect, Dwell, Event, Hold
-from rules.language.schema import DETECT, DWELL, EVENT, HOLD, REPEAT, WINDOW
+from rules.language.holds import SLIDES, read_hold, read_number_field, read_slide
+from rules.language.model import (
+    Absent,
+    Change,
+    Count,
+    Detect,
+    Dwell,
+    Event,
+    InSequence,
+    Near,
+    Step,
+    Transition,
+)
+from rules.language.schema import (
+    CHANGES,
+    DETECT,
+    DIRECTIONS,
+    OTHER,
+    REPEAT,
+    STEP,
+)
 from rules.language.source import MapNode, ScalarNode
-from rules.language.typed import Compare, Constant, FieldOf
+
+__all__ = ["SLIDES", "Primitive", "find_primitive", "read_detect"]
 
 MAX_GAP_US = 30 * SECOND_US  # a camera that reports each second may miss twenty-nine
 MIN_POINTS = 2
 MAX_TIMES = 10_000  # a ring of times is kept for each key
-ALWAYS = Checked("true", "true", frozenset(), Constant("flag", True), lambda batch: batch.record >= 0, lambda _: True)
-"""Stands where an expression was wrong; a bundle with it is never handed out."""
+MAX_STEPS = 16
+MAX_COUNT = 10_000  # different values are kept one by one
+MAX_REACH_M = 5000.0  # across a district
+COMPOSED = ("correlate", "any_of", "all_of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +66,30 @@ def find_primitive(rule: Clause) -> Primitive:
     return Primitive(kind, len(clause.entries) == 1 and kind in DETECT.known)
 
 
-def read_detect(rule: Clause, primitive: Primitive, names: Names | None) -> Detect:
-    """The primitive with the clause's params worked in."""
-    clause = rule.clause("detect", DETECT)
-    assert clause is not None
-    match primitive.kind:
+def read_detect(kind: str, clause: Clause, names: Names | None) -> Detect:
+    """A primitive over one stream, from its own clause, with the clause's params worked in."""
+    match kind:
         case "dwell":
             return read_dwell(clause)
         case "hold":
             return read_hold(clause, names)
+        case "transition":
+            return read_transition(clause)
+        case "count":
+            return read_count(clause, names)
+        case "absent":
+            return read_absent(clause)
+        case "change":
+            return read_change(clause, names)
+        case "near":
+            return read_near(clause, names)
+        case "sequence":
+            return read_sequence(clause, names)
         case _:
             return read_event(clause)
 
 
-def read_dwell(detect: Clause) -> Dwell:
-    clause = detect.clause("dwell", DWELL)
-    assert clause is not None
+def read_dwell(clause: Clause) -> Dwell:
     return Dwell(
         for_us=clause.duration("for", SECOND_US, positive=True),
         max_move_m=clause.length("max_move", math.inf),
@@ -66,107 +98,163 @@ def read_dwell(detect: Clause) -> Dwell:
     )
 
 
-def read_event(detect: Clause) -> Event:
-    clause = detect.clause("event", EVENT)
-    assert clause is not None
+def read_event(clause: Clause) -> Event:
     repeat = clause.clause("repeat", REPEAT)
     if repeat is None:
         return Event()
     return Event(repeat.whole("times", 2, 2, MAX_TIMES), repeat.duration("within", SECOND_US, positive=True))
 
 
-def read_hold(detect: Clause, names: Names | None) -> Hold:
-    clause = detect.clause("hold", HOLD)
-    assert clause is not None
-    value_field = read_value_field(clause, names)
-    inner = None if names is None or value_field is None else replace(
-        names, value_of=value_field, params=written_params(clause)
-    )  # fmt: skip
-    open_when = clause.expression("open_when", inner)
-    close_when = clause.expression("close_when", inner)
-    if close_when is None and open_when is not None and not clause.has("close_when"):
-        close_when = negation(open_when)
-    if open_when is not None and close_when is not None:
-        check_gap(clause, open_when, close_when)
-    return Hold(
-        value_field or "",
-        open_when or ALWAYS,
-        close_when or ALWAYS,
+def read_transition(clause: Clause) -> Transition:
+    change: Literal["enter", "exit", "cross"] = clause.choice("change", CHANGES, "enter")  # type: ignore[assignment]  # one of them
+    return Transition(change, clause.duration("settle", 0))
+
+
+def read_count(clause: Clause, names: Names | None) -> Count:
+    window_us, slide_us = read_slide(clause)
+    present_us = clause.duration("each_present", 0)
+    here = clause.quantity("each_present")
+    if here is not None and present_us > window_us:
+        here.problem("E322", f'"each_present" is {shown(here.node)}: longer than the window, so nothing ever counts')
+    distinct = tuple(name for item, name in clause.one_or_more("distinct") if is_field(item, name, names))
+    return Count(distinct, window_us, slide_us, clause.whole("at_least", 1, 1, MAX_COUNT), present_us)
+
+
+def is_field(here: Here, name: str, names: Names | None) -> bool:
+    if names is not None and name not in names.fields:
+        here.problem("E202", f"{names.stream} has no field {quoted(name)}", did_you_mean(name, names.fields))
+        return False
+    return True
+
+
+def read_absent(clause: Clause) -> Absent:
+    found = Absent(
+        for_us=clause.duration("for", SECOND_US, positive=True),
+        expect_every_us=clause.duration("expect_every", None, positive=True),
+        suspect=clause.choice("then", ("suspect", "raise"), "raise") == "suspect",
+        parent=clause.name("parent", None),
+        listed=clause.flag("listed", False),
+    )
+    here = clause.quantity("for")
+    if here is not None and found.expect_every_us is not None and found.for_us < found.expect_every_us:
+        here.problem("E323", f'"for" is {shown(here.node)}: shorter than it is expected, so it is always absent')
+    return found
+
+
+def read_near(clause: Clause, names: Names | None) -> Near:
+    other = clause.clause("of", OTHER)
+    inner = None if names is None else replace(names, params=written_params(clause))
+    return Near(
+        (None if other is None else other.expression("where", inner)) or ALWAYS,
+        reach(clause, "within", 1.0),
         clause.duration("for", 0),
-        clause.duration("close_for", 0),
+        clause.duration("max_gap", MAX_GAP_US, positive=True),
     )
 
 
-def read_value_field(clause: Clause, names: Names | None) -> str | None:
-    """The field that is held."""
-    here = clause.get("value")
-    if here is None:
-        return None
-    if isinstance(here.node, MapNode):
-        Clause.read(here, WINDOW)
-        return None
-    name = clause.text("value", None)
-    if name is None or names is None:
-        return None
-    if name not in names.fields:
-        here.problem("E202", f"{names.stream} has no field {quoted(name)}", did_you_mean(name, names.fields))
-        return None
-    if names.fields[name].tokenised:
-        here.problem("E308", f"{name} is kept as a token: there is nothing to hold")
-        return None
-    return name
-
-
-def written_params(clause: Clause) -> dict[str, str | None]:
-    return {name: scalar_text(here) for name, here in (clause.params or {}).items()}
-
-
-def scalar_text(here: Here) -> str | None:
-    return here.node.text if isinstance(here.node, ScalarNode) else None
-
-
-# -- hysteresis --------------------------------------------------------------------------------------------------------
-
-FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
-
-
-def check_gap(clause: Clause, open_when: Checked, close_when: Checked) -> None:
-    """Between the level that opens and the one that closes there should be room."""
-    opens, closes = limit(open_when), limit(close_when)
-    here = clause.get("close_when") or clause.get("open_when")
-    if opens is None or closes is None or here is None:
-        return
-    if overlap(opens, closes):
-        here.problem("E310", f"{open_when.text} opens and {close_when.text} closes: at some values both are true")
-    elif opens[1] == closes[1]:
+def reach(clause: Clause, key: str, default: float) -> float:
+    """A distance between two things that belong together: above nothing, at most a district."""
+    metres = clause.length(key, default)
+    here = clause.quantity(key)
+    if here is not None and not 0 < metres <= MAX_REACH_M:
+        hint = f"above nothing, at most {MAX_REACH_M / 1000:g}km"
         here.problem(
-            "W401", f"it opens and closes at {opens[1]:g}: a value there opens and closes in turns",
-            "leave a gap: close_when further back than open_when",
-        )  # fmt: skip
+            "E316", f'"{key}" is {shown(here.node)}: what belongs together is nearer, and not in one point', hint
+        )
+    return metres
 
 
-def limit(condition: Checked) -> tuple[str, float] | None:
-    """`value >= 4` as (>=, 4); None where the condition has another shape."""
-    tree = condition.tree
-    turned = False
-    if hasattr(tree, "operand") and not isinstance(tree, Compare):
-        tree, turned = tree.operand, True
-    if not isinstance(tree, Compare) or tree.of != "number" or len(tree.operators) != 1:
-        return None
-    (left, right), operator = tree.operands, tree.operators[0]
-    if isinstance(left, Constant) and isinstance(right, FieldOf):
-        left, right, operator = right, left, FLIPPED.get(operator, operator)
-    if not isinstance(left, FieldOf) or not isinstance(right, Constant) or operator not in FLIPPED:
-        return None
-    if turned:
-        operator = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}[operator]
-    return operator, float(right.value or 0)
+# -- change ------------------------------------------------------------------------------------------------------------
 
 
-def overlap(opens: tuple[str, float], closes: tuple[str, float]) -> bool:
-    """Whether some value fulfils both."""
-    (first, a), (second, b) = opens, closes
-    if first[0] == second[0]:
-        return True
-    low, high = (a, b) if first[0] == ">" else (b, a)
-    return low < high or (low == high and first.endswith("=") and second.endswith("="))
+def read_change(clause: Clause, names: Names | None) -> Change:
+    field = read_number_field(clause, "field", names)
+    at_least, relative = read_size(clause, field, names)
+    return Change(
+        field or "",
+        clause.duration("over", SECOND_US, positive=True),
+        at_least,
+        relative,
+        clause.choice("direction", DIRECTIONS, "up"),  # type: ignore[arg-type]  # one of DIRECTIONS
+    )
+
+
+def read_size(clause: Clause, field: str | None, names: Names | None) -> tuple[float, bool]:
+    """How much, in the field's unit; and whether it is a share of the value itself."""
+    here = clause.quantity("at_least")
+    if here is None:
+        return 1.0, False
+    found = units.amount(here.node.text) if isinstance(here.node, ScalarNode) else None
+    if found is None or float(found[0]) <= 0:
+        due = "a number above nothing, with a unit where it has one, or a percentage"
+        here.problem("E114", f'"at_least" is {shown(here.node)}; it takes {due}')
+        return 1.0, False
+    written, unit = found
+    if unit == "%":
+        return float(written) / 100, True
+    return in_unit_of(here, written, unit, field, names), False
+
+
+def in_unit_of(here: Here, written: str, unit: str, field: str | None, names: Names | None) -> float:
+    its = None if names is None or field is None else names.fields[field].unit
+    if not unit or its is None:
+        return float(written)
+    try:
+        return units.converted(written, unit, its)
+    except units.NoSuchUnit:
+        here.problem("E133", f"{quoted(unit)} is no unit", did_you_mean(unit, units.WRITTEN))
+    except units.WrongMeasure:
+        here.problem("E133", f"{quoted(unit)} does not fit: {field} is in {its}")
+    return float(written)
+
+
+# -- sequence ----------------------------------------------------------------------------------------------------------
+
+
+def read_sequence(clause: Clause, names: Names | None) -> InSequence:
+    """Of one stream: its steps see the same rows."""
+    inner = None if names is None else replace(names, params=written_params(clause))
+    return in_sequence(clause, tuple(read_step(step, inner) for step in steps_of(clause)))
+
+
+def in_sequence(clause: Clause, steps: tuple[Step, ...]) -> InSequence:
+    return InSequence(
+        steps,
+        clause.duration("within", SECOND_US, positive=True),
+        reach(clause, "near", 1.0) if clause.has("near") else None,
+        clause.duration("max_gap", MAX_GAP_US, positive=True),
+    )
+
+
+def read_step(step: Clause, names: Names | None, part: str = "") -> Step:
+    return Step(
+        step.name("as", ""),
+        step.expression("where", names) or ALWAYS,
+        step.flag("not", False),
+        step.duration("for", 0),
+        part,
+    )
+
+
+def steps_of(clause: Clause) -> list[Clause]:
+    """The steps, after what holds of them together has been checked."""
+    steps = list(clause.clauses("steps", STEP))
+    here = clause.get("steps") or clause.here
+    if clause.has("steps") and not 2 <= len(steps) <= MAX_STEPS:
+        here.problem("E114", f'"steps" has {len(steps)} items; it takes 2 to {MAX_STEPS}')
+    if steps and steps[0].flag("not", False):
+        steps[0].here.problem("E318", "a sequence cannot begin with what must not come: it would begin at no time")
+    for step in steps:
+        if step.flag("not", False) and step.has("for"):
+            step.here.problem("E318", "what must not come has no time for which it holds", 'leave "for" out')
+    check_names_apart(steps)
+    return steps
+
+
+def check_names_apart(items: list[Clause]) -> None:
+    seen: set[str] = set()
+    for item in items:
+        name, here = item.text("as", ""), item.get("as")
+        if here is not None and name in seen:
+            here.problem("E126", f"{quoted(name)} is used twice: nothing could tell the two apart")
+        seen.add(name)

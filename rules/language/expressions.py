@@ -9,7 +9,7 @@ from models.columns import Batch, Mask, Scalar
 from rules.language import masks, typed
 from rules.language.checking import Finding, Names, check
 from rules.language.closures import Closure, closure
-from rules.language.syntax import BadSyntax, parse
+from rules.language.syntax import BadSyntax, Logic, parse
 from rules.language.typed import Typed
 
 
@@ -44,6 +44,18 @@ def negation(of: Checked) -> Checked:
     return compiled(typed.Not(of.tree), f"not ({of.text})")
 
 
+def both(first: Checked | None, second: Checked | None) -> Checked | None:
+    """True where both are; one that is not there asks nothing."""
+    if first is None or second is None:
+        return first or second
+    return compiled(typed.All((first.tree, second.tree)), f"({first.text}) and ({second.text})")
+
+
+def renamed(of: Checked, change: Callable[[str], str]) -> Checked:
+    """The same condition over fields called otherwise."""
+    return compiled(typed.renamed(of.tree, change), of.text)
+
+
 def read_expression(text: str, names: Names) -> tuple[Checked | None, list[Finding]]:
     """The condition a text stands for; None where it stands for none, with the reasons."""
     try:
@@ -52,3 +64,31 @@ def read_expression(text: str, names: Names) -> tuple[Checked | None, list[Findi
         return None, [Finding(why.code, why.message, why.span, why.hint)]
     node, findings = check(tree, names)
     return (None if node is None else compiled(node, text)), findings
+
+
+ALWAYS = Checked(
+    "true", "true", frozenset(), typed.Constant("flag", True), lambda batch: batch.record >= 0, lambda _: True
+)
+"""Stands where an expression was wrong; a bundle with it is never handed out."""
+
+
+def conjuncts(of: Checked) -> list[Checked]:
+    """The conditions that must all be true, each by itself."""
+    if not isinstance(of.tree, typed.All):
+        return [of]
+    written = pieces(of.text)
+    trees = of.tree.parts
+    texts = written if len(written) == len(trees) else [""] * len(trees)
+    return [compiled(tree, text or typed.canonical(tree)) for tree, text in zip(trees, texts, strict=True)]
+
+
+def pieces(text: str) -> list[str]:
+    """What stands between the `and`s; an empty text where brackets leave no whole one."""
+    try:
+        tree = parse(text)
+    except BadSyntax:
+        return []
+    if not isinstance(tree, Logic) or tree.operator != "and":
+        return []
+    found = [text[slice(*part.span)] for part in tree.parts]
+    return [piece if piece.count("(") == piece.count(")") else "" for piece in found]

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from rules.language.typed import Kind
 
 MAX_TEMPLATE = 1000  # characters: a message is read at a glance
 PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
-FILTERS: dict[str, tuple[Kind, ...]] = {
+FILTERS: dict[str, tuple[Kind | Literal["list"], ...]] = {
     "round": ("number", "mixed"),
     "minutes": ("number",),
     "seconds": ("number",),
     "hours": ("number",),
     "level_name": ("number",),
-    "count": (),
+    "count": ("list",),
     "mask": ("text",),
     "upper": ("text",),
     "lower": ("text",),
 }
 """What each filter takes. `minutes`, `seconds`, `hours` take seconds; `count` takes a list of sources."""
-EXTRA: dict[str, tuple[Kind, str | None, str | None]] = {
+EXTRA: dict[str, tuple[Kind | Literal["list"], str | None, str | None]] = {
     "zone.name": ("text", None, "zones"),
     "device.owner": ("text", None, "device_id"),
     "segment.name": ("text", None, "segment_id"),
     "place": ("text", None, None),
     "held": ("number", "s", None),
     "value": ("mixed", None, None),
+    "sources": ("list", None, "joins"),
 }
-"""Known in every message beside the stream's fields: kind, unit, and what the rule or its stream must have."""
+"""Known in every message beside the stream's fields: kind, unit, and what must be there: zones, joins, a field."""
 Part = str | tuple[str, tuple[str, ...]]
 
 

@@ -10,7 +10,8 @@ from models.streams import Stream
 from models.times import SECOND_US
 from rules.language.checking import Names
 from rules.language.clauses import Clause, either, shown
-from rules.language.detect import ALWAYS, Primitive
+from rules.language.detect import Primitive
+from rules.language.expressions import ALWAYS
 from rules.language.model import Box, Dwell, InView, Neighbours, UsualStop, Variant
 from rules.language.schema import BOX, IN_VIEW, NEIGHBOUR, USUAL_STOP
 from rules.language.source import ListNode, MapNode

@@ -4,52 +4,58 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, tzinfo
+from typing import Literal
 
 from models.detections import Text
-from models.streams import DETECTOR_TOPICS, STREAMS, Field, Stream
+from models.streams import STREAMS, Field, Stream
 from models.times import instant_us
+from rules.language.afterwards import read_evidence, read_flap, read_merge, read_suppressions, read_upstream
 from rules.language.calendars import WeekCalendar
 from rules.language.checking import Names
 from rules.language.clauses import Clause, Here, Params, shown
-from rules.language.detect import ALWAYS, Primitive, find_primitive, read_detect
-from rules.language.expressions import Checked
+from rules.language.closing import read_close, read_stages
+from rules.language.composition import TICKETS, Given, Plan, Seat, plan_of, read_streams
+from rules.language.detect import Primitive, find_primitive
+from rules.language.expressions import ALWAYS, Checked
 from rules.language.findings import did_you_mean, quoted
+from rules.language.holds import UNITLESS
 from rules.language.messages import EXTRA, FILTERS, BadTemplate, Holder, Part, parse_template, parts
 from rules.language.model import (
-    WATCHED_ENOUGH,
+    Absent,
+    Aggregate,
     Applies,
-    Close,
+    Change,
+    Count,
     Detect,
     DispatchClause,
     Dwell,
     Escalation,
     Event,
     Exemption,
+    Expression,
     Hold,
-    Merge,
+    InSequence,
+    Join,
     Message,
+    Near,
     Neighbours,
     Rule,
-    Stage,
+    Transition,
     Variant,
     ZoneSelector,
 )
 from rules.language.neighbours import kinds, read_neighbours
 from rules.language.schema import (
-    CLOSE,
     DISPATCH,
     ESCALATE,
     EXEMPT,
-    LATER_TOPICS,
-    MERGE,
     NO_DATA,
     OVERRIDE,
     RULE,
     SEVERITIES,
-    STAGE,
     STATUSES,
-    STEPS,
     TEXTS,
     TYPE,
     VERIFY,
@@ -61,7 +67,6 @@ from rules.language.typed import Kind
 from rules.language.zones import ZoneBook, is_pattern
 
 MAX_REVISION = 1_000_000
-MAX_MERGE_M = 5000.0  # across a district; each open incident within it is looked at whenever the rule raises
 
 
 def read_rule(here: Here, shared: Shared) -> Rule | None:
@@ -73,17 +78,13 @@ def read_rule(here: Here, shared: Shared) -> Rule | None:
         return None
     plain = Clause(here, RULE, None, node.entries)
     primitive = find_primitive(rule)
-    stream = read_from(plain, primitive)
-    names = None if stream is None else shared.names(stream.topic, stream.fields)
-    zones = read_zones(plain, shared)
     severity, code, life_safety = read_type(plain, shared)
-    variants = read_variants(rule, primitive, names, shared, severity)
-    where = plain.expression("where", names)
-    by = read_by(plain, primitive, stream)
-    neighbours = read_neighbours(plain, primitive, stream, names, variants)
-    made = variants[-1].detect
+    zones = read_zones(plain, shared)
+    given = Given(rule, shared, read_streams(plain), tuple(plain.texts("by")) if plain.has("by") else None)
+    plan = plan_of(given, primitive) if primitive.built else Plan()
+    settings = read_settings(rule, severity, shared)
     id_node = node.entries["id"].value if "id" in node.entries else node
-    return Rule(
+    common = Rule(
         id=plain.name("id", ""),
         revision=plain.whole("revision", 1, 1, MAX_REVISION),
         name=read_texts(plain, "name"),
@@ -92,23 +93,161 @@ def read_rule(here: Here, shared: Shared) -> Rule | None:
         type=code,
         severity=severity,
         life_safety=life_safety,
-        topic="" if stream is None else stream.topic,
-        where=where,
+        topic="",
+        where=None,
         zones=zones,
-        by=by,
-        neighbours=neighbours,
+        by=(),
+        neighbours=None,
         active=read_calendar_name(plain, "active", shared),
-        variants=variants,
+        variants=(),
         no_data=plain.choice("no_data", NO_DATA, "unknown"),  # type: ignore[arg-type]  # one of NO_DATA
-        exempt=read_exemptions(plain, names, shared.zone),
+        exempt=(),
         merge=read_merge(plain),
-        escalate=read_escalations(plain, primitive, stream, made, shared),
+        escalate=(),
         dispatch=read_dispatch(plain, shared),
-        message=read_message(plain, primitive, stream, made),
+        message=Message((), (), frozenset()),
         cooldown_us=plain.duration("cooldown", 0),
-        fingerprint=fingerprint(stream, where, zones, by, primitive, made, neighbours),
+        fingerprint="",
         place=here.file.place(span(id_node)),
+        flap=read_flap(plain),
+        suppressed_by=read_suppressions(plain, life_safety),
+        evidence=read_evidence(plain),
+        upstream_segments=read_upstream(plain),
     )
+    return Reading(rule, plain, shared, primitive, plan, settings).finished(common)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A rule whose seats are known: what is left speaks of their fields."""
+
+    rule: Clause
+    plain: Clause
+    shared: Shared
+    primitive: Primitive
+    plan: Plan
+    settings: tuple[Setting, ...]
+
+    def finished(self, common: Rule) -> Rule:
+        known = self.known()
+        escalate = read_escalations(self.rule, self.shared, known)
+        message = read_message(self.plain, known, self.plan.composed and bool(self.plan.joins))
+        whole = replace(common, escalate=escalate, message=message)
+        seats = self.plan.seats
+        if not self.plan.composed:
+            return self.watched(whole, seats[0]) if seats else replace(whole, variants=self.variants_of_none())
+        parts = tuple(self.watched(whole, seat) for seat in seats)
+        return replace(
+            whole,
+            variants=self.variants_of_whole(parts),
+            joins=self.joins(),
+            parts=parts,
+            exempt=parts[0].exempt if parts else (),
+            fingerprint=fingerprint_of_whole(self.primitive.kind, parts),
+        )
+
+    def watched(self, whole: Rule, seat: Seat) -> Rule:
+        """The rule as one seat watches it."""
+        variants = tuple(self.variant(setting, seat) for setting in self.settings)
+        stream = seat.stream
+        single = not self.plan.composed
+        neighbours = read_neighbours(self.plain, self.primitive, stream, seat.names, variants) if single else None
+        part = replace(
+            whole,
+            topic="" if stream is None else stream.topic,
+            where=seat.where,
+            by=seat.by,
+            neighbours=neighbours,
+            variants=variants,
+            exempt=read_exemptions(self.plain, seat.names, self.shared.zone),
+            part=seat.name,
+            suspects=seat.suspects,
+            fingerprint=fingerprint(seat, whole.zones, variants[-1].detect, neighbours),
+        )
+        return self.carrying(part, seat) if seat.suspects else part
+
+    def carrying(self, part: Rule, seat: Seat) -> Rule:
+        """A suspected part tells the fields that its join, and what is made of it, ask for."""
+        dot = f"{seat.label}."
+        spoken = part.message.fields.union(*(e.when.fields for e in part.escalate if e.when is not None))
+        asked = frozenset(name.removeprefix(dot) for name in spoken if name.startswith(dot))
+        return replace(part, escalate=(), message=Message((), (), asked | seat.wanted), flap=None, suppressed_by=())
+
+    def variant(self, setting: Setting, seat: Seat) -> Variant:
+        clause = Clause(self.rule.here, RULE, setting.params, self.rule.entries)
+        detect = seat.make(setting.params)
+        applies = setting.applies(seat.names, self.shared)
+        if seat.suspects:
+            close = read_close(clause, "part", None)
+            return Variant(applies, setting.reason, setting.severity, detect, (), close)
+        stages = read_stages(clause, seat.kind, detect)
+        kind = "any_of" if self.plan.composed else seat.kind
+        return Variant(applies, setting.reason, setting.severity, detect, stages, read_close(clause, kind, seat.names))
+
+    def variants_of_whole(self, parts: tuple[Rule, ...]) -> tuple[Variant, ...]:
+        """Of a rule with parts: what the Desk goes by; the conditions are the parts'."""
+        names = self.when_names()
+        found = []
+        for number, setting in enumerate(self.settings):
+            clause = Clause(self.rule.here, RULE, setting.params, self.rule.entries)
+            applies = parts[0].variants[number].applies if parts else setting.applies(None, self.shared)
+            stages = read_stages(clause, self.primitive.kind, Event())
+            close = read_close(clause, self.primitive.kind, names)
+            found.append(Variant(applies, setting.reason, setting.severity, Event(), stages, close))
+        return tuple(found)
+
+    def variants_of_none(self) -> tuple[Variant, ...]:
+        """Where the primitive was reported: the clauses that lean on it are still read, as far as they can be."""
+        found = []
+        for setting in self.settings:
+            clause = Clause(self.rule.here, RULE, setting.params, self.rule.entries)
+            applies = setting.applies(None, self.shared)
+            stages, close = read_stages(clause, "", Event()), read_close(clause, "", None)
+            found.append(Variant(applies, setting.reason, setting.severity, Event(), stages, close))
+        return tuple(found)
+
+    def when_names(self) -> Names | None:
+        return None if self.primitive.kind != "correlate" else self.shared.names("the sources", self.dotted())
+
+    def joins(self) -> tuple[Join, ...]:
+        """Of the base; an override that would change one is told, for none can."""
+        base = tuple(join(self.settings[-1].params) for join in self.plan.joins)
+        for setting in self.settings[:-1]:
+            if tuple(join(setting.params) for join in self.plan.joins) != base and setting.clause is not None:
+                message = "the override changes what is put together of several streams, where it cannot apply"
+                setting.clause.here.problem("E320", message, "change a condition's own numbers, or the severity")
+        return base
+
+    # -- what is known of a detection ----------------------------------------------------------------------------------
+
+    def known(self) -> dict[str, Field] | None:
+        """The fields that escalate and message may speak of; None where a stream is unknown."""
+        if not self.plan.seats or any(seat.stream is None for seat in self.plan.seats):
+            return None
+        found: dict[str, Field] = {}
+        for seat in self.plan.seats:
+            if not seat.suspects and seat.stream is not None:
+                agree(found, detection_fields(seat.stream, seat.make(self.settings[-1].params)))
+        return {**self.dotted(), **found}
+
+    def dotted(self) -> dict[str, Field]:
+        """`source.field` of what a join is made of."""
+        found: dict[str, Field] = {}
+        for seat in self.plan.seats:
+            if seat.suspects and seat.stream is not None:
+                params = self.settings[-1].params
+                fields = detection_fields(seat.stream, seat.make(params))
+                found |= {f"{seat.label}.{name}": field for name, field in fields.items()}
+        for call in self.plan.calls:
+            found |= {f"{call}.{name}": field for name, field in STREAMS[TICKETS].fields.items()}
+        return found
+
+
+def agree(found: dict[str, Field], more: dict[str, Field]) -> None:
+    """Fields of several branches: one that means something else in each is known in none."""
+    for name, field in more.items():
+        if found.setdefault(name, field) != field:
+            found[name] = Field("mixed")
 
 
 # -- who and what ------------------------------------------------------------------------------------------------------
@@ -163,51 +302,6 @@ def read_type(rule: Clause, shared: Shared) -> tuple[str, str, bool]:
     return severity, code, clause.flag("life_safety", False)
 
 
-def read_from(rule: Clause, primitive: Primitive) -> Stream | None:
-    """The stream a rule reads; None where it is unknown or its primitive is not built."""
-    if not rule.has("from"):
-        if primitive.built:
-            rule.missing("from")
-        return None
-    topics = rule.texts("from")
-    if len(topics) > 1:
-        topics[1][0].problem("E190", "`from` with several streams is not built yet")
-    if not topics:
-        return None
-    here, topic = topics[0]
-    stream = STREAMS.get(topic)
-    if topic in DETECTOR_TOPICS and len(topics) == 1:
-        return stream
-    if topic in LATER_TOPICS or (stream is not None and stream.fields and topic not in DETECTOR_TOPICS):
-        here.problem("E190", f"`from: [{topic}]` is not built yet")
-    elif topic not in DETECTOR_TOPICS:
-        here.problem("E201", f"stream {quoted(topic)} is not defined", did_you_mean(topic, DETECTOR_TOPICS))
-    return None
-
-
-def read_by(rule: Clause, primitive: Primitive, stream: Stream | None) -> tuple[str, ...]:
-    if not rule.has("by"):
-        if primitive.built:
-            rule.missing("by")
-        return ()
-    names = rule.texts("by")
-    for here, name in names:
-        if name == "zone":
-            if not rule.has("zones"):
-                here.problem("E307", '"zone" tells nothing apart: the rule has no zones')
-        elif stream is not None:
-            check_key_field(here, name, stream)
-    return tuple(name for _, name in names)
-
-
-def check_key_field(here: Here, name: str, stream: Stream) -> None:
-    if name not in stream.fields:
-        hint = did_you_mean(name, (*stream.fields, "zone"))
-        here.problem("E202", f"{stream.topic} has no field {quoted(name)}", hint)
-    elif stream.fields[name].kind != "text":
-        here.problem("E132", f"{name} is no text, and only texts tell one entity from another")
-
-
 def read_calendar_name(clause: Clause, key: str, shared: Shared) -> WeekCalendar | None:
     name = clause.text(key, None)
     if name is None:
@@ -252,19 +346,43 @@ def check_selects(here: Here, pattern: str, zones: ZoneBook | None) -> None:
 # -- variants ----------------------------------------------------------------------------------------------------------
 
 
-def read_variants(
-    rule: Clause, primitive: Primitive, names: Names | None, shared: Shared, severity: str
-) -> tuple[Variant, ...]:
-    """One for each override, then the base; each with its params worked in and typed anew."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What one override, or none, sets. `clause` None: the base."""
+
+    clause: Clause | None
+    params: Params
+    reason: str | None
+    severity: str
+    zones: tuple[str, ...] | None = None
+    calendar: WeekCalendar | None = None
+
+    def applies(self, names: Names | None, shared: Shared) -> Applies | None:
+        """Where it holds, over one stream."""
+        if self.clause is None:
+            return None
+        return Applies(self.zones, self.clause.expression("where", names), self.calendar)
+
+
+def read_settings(rule: Clause, severity: str, shared: Shared) -> tuple[Setting, ...]:
+    """One for each override, then the base."""
     params = rule.params or {}
     found = []
     for clause in Clause(rule.here, RULE, None, rule.entries).clauses("overrides", OVERRIDE):
         changed = read_changes(clause, params)
-        grade = clause.choice("severity", SEVERITIES, severity)
-        applies = read_applies(clause, names, shared)
-        reason = clause.text("reason", None)
-        found.append(read_variant(rule, {**params, **changed}, primitive, names, applies, reason, grade))
-    return (*found, read_variant(rule, params, primitive, names, None, None, severity))
+        if not any(clause.has(key) for key in ("zones", "where", "calendar")):
+            clause.here.problem("E112", "the override needs zones, where or calendar: without them it always applies")
+        found.append(
+            Setting(
+                clause,
+                {**params, **changed},
+                clause.text("reason", None),
+                clause.choice("severity", SEVERITIES, severity),
+                read_patterns(clause, "zones", shared) if clause.has("zones") else None,
+                read_calendar_name(clause, "calendar", shared),
+            )
+        )
+    return (*found, Setting(None, params, None, severity))
 
 
 def read_changes(clause: Clause, params: Params) -> Params:
@@ -279,54 +397,6 @@ def read_changes(clause: Clause, params: Params) -> Params:
             at = here.at(here.node.entries[name].key) if isinstance(here.node, MapNode) else here
             at.problem("E206", f"param {quoted(name)} is not defined", did_you_mean(name, params))
     return changed
-
-
-def read_applies(clause: Clause, names: Names | None, shared: Shared) -> Applies:
-    if not any(clause.has(key) for key in ("zones", "where", "calendar")):
-        clause.here.problem("E112", "the override needs zones, where or calendar: without them it always applies")
-    zones = read_patterns(clause, "zones", shared) if clause.has("zones") else None
-    where = clause.expression("where", names)
-    return Applies(zones, where, read_calendar_name(clause, "calendar", shared))
-
-
-def read_variant(
-    rule: Clause,
-    params: Params,
-    primitive: Primitive,
-    names: Names | None,
-    applies: Applies | None,
-    reason: str | None,
-    severity: str,
-) -> Variant:
-    clause = Clause(rule.here, RULE, params, rule.entries)
-    detect: Detect = read_detect(clause, primitive, names) if primitive.built else Event()
-    return Variant(applies, reason, severity, detect, read_stages(clause, detect), read_close(clause))
-
-
-def read_stages(rule: Clause, detect: Detect) -> tuple[Stage, ...]:
-    earliest = detect.for_us if isinstance(detect, Dwell | Hold) else 0
-    found: list[Stage] = []
-    for clause in rule.clauses("stages", STAGE):
-        at_us = clause.duration("at", earliest)
-        here = clause.quantity("at") or clause.here
-        if at_us < earliest:
-            here.problem("E302", f"the stage is due {shown(here.node)} in, and the condition is raised only later")
-        elif found and at_us < found[-1].at_us:
-            here.problem("E306", f"the stage is due {shown(here.node)} in, before the one above it")
-        step = clause.choice("do", STEPS, STEPS[-1])
-        found.append(Stage(at_us, step))  # type: ignore[arg-type]  # one of STEPS
-    return tuple(found)
-
-
-def read_close(rule: Clause) -> Close:
-    clause = rule.clause("close", CLOSE)
-    if clause is None:
-        return Close()
-    return Close(
-        clause.duration("absent_for", None, positive=True),
-        clause.share("min_coverage", WATCHED_ENOUGH),
-        clause.duration("timeout", None, positive=True),
-    )
 
 
 # -- exceptions and what happens ---------------------------------------------------------------------------------------
@@ -357,57 +427,45 @@ def read_until(clause: Clause, zone: tzinfo) -> int | None:
     return None
 
 
-def read_merge(rule: Clause) -> Merge | None:
-    clause = rule.clause("merge", MERGE)
-    if clause is None:
-        return None
-    if not clause.has("upstream_segments"):
-        if not clause.has("window"):
-            clause.missing("window")
-        if not clause.has("radius") and not clause.has("same_zone"):
-            clause.here.problem("E112", 'merge needs "same_zone", "radius" or both: it would merge everything')
-    return Merge(clause.flag("same_zone", False), merge_radius(clause), clause.duration("window", 0, positive=True))
-
-
-def merge_radius(clause: Clause) -> float | None:
-    metres = clause.length("radius", None)
-    here = clause.get("radius")
-    if metres is None or here is None or metres <= MAX_MERGE_M:
-        return metres
-    hint = "to merge all of one zone, or of one key, write same_zone: true without a radius"
-    here.problem("E316", f"a radius is at most {MAX_MERGE_M / 1000:g}km, not {shown(here.node)}", hint)
-    return None
-
-
-def read_escalations(
-    rule: Clause, primitive: Primitive, stream: Stream | None, detect: Detect, shared: Shared
-) -> tuple[Escalation, ...]:
-    names = None
-    if stream is not None and primitive.built:
-        names = shared.names(stream.topic, detection_fields(stream, detect))
+def read_escalations(rule: Clause, shared: Shared, known: dict[str, Field] | None) -> tuple[Escalation, ...]:
+    names = None if known is None else shared.names("a detection of this rule", known)
     found = []
-    for clause in rule.clauses("escalate", ESCALATE):
+    for clause in Clause(rule.here, RULE, None, rule.entries).clauses("escalate", ESCALATE):
         if clause.has("after") == clause.has("when"):
             clause.here.problem("E112", 'escalate needs either "after" or "when"')
+        if clause.has("down_after") and not clause.has("when"):
+            clause.here.problem("E112", '"down_after" needs "when": how long it has been open never goes back')
         found.append(
             Escalation(
                 clause.choice("severity", SEVERITIES, SEVERITIES[0]),
                 clause.duration("after", None, positive=True),
                 clause.expression("when", names),
+                clause.duration("down_after", None, positive=True),
             )
         )
     return tuple(found)
 
 
 def detection_fields(stream: Stream, detect: Detect) -> dict[str, Field]:
-    """What a detection of the stream tells: its fields, and `value`: what is held, or for how long it stood."""
+    """What a detection of the stream tells: its fields, and `value`: what is held or counted, or how long it stood."""
+    return {**stream.fields, **value_of(stream, detect)}
+
+
+def value_of(stream: Stream, detect: Detect) -> dict[str, Field]:
     match detect:
-        case Hold(value_field=name) if name in stream.fields:
-            return {**stream.fields, "value": stream.fields[name]}
+        case Hold(value_field=name, over=over):
+            of = stream.fields.get(name, Field("number"))
+            if over is not None:
+                of = Field("number", None if over.fn in UNITLESS else of.unit)
+            return {"value": of} if name in stream.fields or over is not None else {}
+        case Change(field=name) if name in stream.fields:
+            return {"value": Field("number", stream.fields[name].unit)}
         case Dwell():
-            return {**stream.fields, "value": Field("number", "s")}
+            return {"value": Field("number", "s")}
+        case Count():
+            return {"value": Field("number")}
         case _:
-            return dict(stream.fields)
+            return {}
 
 
 def read_dispatch(rule: Clause, shared: Shared) -> DispatchClause:
@@ -432,19 +490,19 @@ def read_dispatch(rule: Clause, shared: Shared) -> DispatchClause:
 # -- message -----------------------------------------------------------------------------------------------------------
 
 
-def read_message(rule: Clause, primitive: Primitive, stream: Stream | None, detect: Detect) -> Message:
+def read_message(rule: Clause, known: dict[str, Field] | None, joined: bool) -> Message:
     clause = rule.clause("message", TEXTS)
     if clause is None:
         return Message((), (), frozenset())
-    known = None
-    if stream is not None and primitive.built:
-        known = detection_fields(stream, detect)
-    read = {key: read_template(clause, key, known, rule.has("zones")) for key in ("zh", "en")}
-    names = {p[0].partition(".")[0] for found in read.values() for p in found if isinstance(p, tuple)}
+    read = {key: read_template(clause, key, known, rule.has("zones"), joined) for key in ("zh", "en")}
+    paths = {p[0] for found in read.values() for p in found if isinstance(p, tuple)}
+    names = {path if path in (known or {}) else path.partition(".")[0] for path in paths}
     return Message(read["zh"], read["en"], frozenset(names))
 
 
-def read_template(clause: Clause, key: str, known: dict[str, Field] | None, zones: bool) -> tuple[Part, ...]:
+def read_template(
+    clause: Clause, key: str, known: dict[str, Field] | None, zones: bool, joined: bool
+) -> tuple[Part, ...]:
     here = clause.get(key)
     text = clause.text(key, "")
     if here is None:
@@ -458,7 +516,7 @@ def read_template(clause: Clause, key: str, known: dict[str, Field] | None, zone
         if isinstance(holder, Holder):
             check_filters(here, holder)
             if known is not None:
-                check_holder(here, holder, known, zones)
+                check_holder(here, holder, known, zones, joined)
     return parts(template)
 
 
@@ -469,9 +527,9 @@ def check_filters(here: Here, holder: Holder) -> None:
             here.problem_inside("E211", f"filter {quoted(name)} is not defined", (holder.start, holder.end), hint)
 
 
-def check_holder(here: Here, holder: Holder, known: dict[str, Field], zones: bool) -> None:
+def check_holder(here: Here, holder: Holder, known: dict[str, Field], zones: bool, joined: bool) -> None:
     at, path, filters = (holder.start, holder.end), holder.path, holder.filters
-    kind: Kind
+    kind: Kind | Literal["list"]
     if path in known:
         of = known[path]
         kind, unit = of.kind, of.unit
@@ -481,7 +539,9 @@ def check_holder(here: Here, holder: Holder, known: dict[str, Field], zones: boo
         kind, unit, needs = EXTRA[path]
         if needs == "zones" and not zones:
             here.problem_inside("E307", f"{path} is always empty: the rule has no zones", at)
-        elif needs not in (None, "zones") and needs not in known:
+        elif needs == "joins" and not joined:
+            here.problem_inside("E202", f"{path} is known only where several sources are put together", at)
+        elif needs not in (None, "zones", "joins") and not joined and needs not in known:
             here.problem_inside("E202", f"{path} is not known here: the stream has no {needs}", at)
         elif path == "device.owner" and "mask" not in filters:
             here.problem_inside("W801", "a device's owner may be a person", at, "{device.owner|mask}")
@@ -492,7 +552,7 @@ def check_holder(here: Here, holder: Holder, known: dict[str, Field], zones: boo
     check_filter_kinds(here, holder, kind, unit)
 
 
-def check_filter_kinds(here: Here, holder: Holder, kind: Kind, unit: str | None) -> None:
+def check_filter_kinds(here: Here, holder: Holder, kind: Kind | Literal["list"], unit: str | None) -> None:
     """The first filter must fit the field; the others get what it gives."""
     name = holder.filters[0] if holder.filters else None
     takes = FILTERS.get(name) if name is not None else None
@@ -507,26 +567,55 @@ def check_filter_kinds(here: Here, holder: Holder, kind: Kind, unit: str | None)
 # -- fingerprint -------------------------------------------------------------------------------------------------------
 
 
-def fingerprint(
-    stream: Stream | None,
-    where: Checked | None,
-    zones: ZoneSelector | None,
-    by: tuple[str, ...],
-    primitive: Primitive,
-    detect: Detect,
-    neighbours: Neighbours | None,
-) -> str:
+def fingerprint(seat: Seat, zones: ZoneSelector | None, detect: Detect, neighbours: Neighbours | None) -> str:
     """Of what shapes the state: a rule with other thresholds or texts keeps it, and its windows."""
-    shape = {
+    shape: dict[str, object] = {
         "language": 1,
-        "topic": "" if stream is None else stream.topic,
-        "where": None if where is None else where.canonical,
+        "topic": "" if seat.stream is None else seat.stream.topic,
+        "where": None if seat.where is None else seat.where.canonical,
         "zones": None if zones is None else [sorted(zones.include), sorted(zones.exclude)],
-        "by": list(by),
-        "kind": primitive.kind,
+        "by": list(seat.by),
+        "kind": seat.kind,
         "value": detect.value_field if isinstance(detect, Hold) else None,
     }
     if neighbours is not None:
         shape["neighbours"] = kinds(neighbours)
+    if seat.name:
+        shape["part"] = seat.name
+    shape |= shape_of(detect)
+    return hashed(shape)
+
+
+def shape_of(detect: Detect) -> dict[str, object]:
+    """Of a primitive what its state is made by: windows and steps, not what is compared with stored times."""
+    match detect:
+        case Hold(over=Aggregate(fn, window_us, slide_us)):
+            return {"window": [fn, window_us, slide_us]}
+        case Count():
+            return {"distinct": list(detect.distinct), "window": [detect.window_us, detect.slide_us]}
+        case Transition():
+            return {"change": detect.change}
+        case Absent():
+            return {"listed": detect.listed, "parent": detect.parent}
+        case Change():
+            return {"field": detect.field, "over": detect.over_us}
+        case Near():
+            return {"of": canonical(detect.of)}
+        case InSequence():
+            return {"steps": [[step.name, canonical(step.where), step.negated] for step in detect.steps]}
+        case _:
+            return {}
+
+
+def canonical(expression: Expression) -> str:
+    return expression.canonical if isinstance(expression, Checked) else expression.text
+
+
+def fingerprint_of_whole(kind: str, parts: tuple[Rule, ...]) -> str:
+    """Of a rule with parts: of all of theirs."""
+    return hashed({"language": 1, "kind": kind, "parts": {part.part: part.fingerprint for part in parts}})
+
+
+def hashed(shape: dict[str, object]) -> str:
     written = json.dumps(shape, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(written.encode(), digest_size=16).hexdigest()

@@ -6,7 +6,8 @@ it is unknown, `and`, `or`, `not` are Kleene's, and a calculation with it, a div
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Literal
 
@@ -132,6 +133,25 @@ def children(node: Typed) -> tuple[Typed, ...]:
             return node.parts
         case _:
             return ()
+
+
+def renamed(node: Typed, change: Callable[[str], str]) -> Typed:
+    """The same with every field called otherwise."""
+    match node:
+        case FieldOf():
+            return replace(node, name=change(node.name))
+        case Apply() | Coalesce():
+            return replace(node, arguments=tuple(renamed(child, change) for child in node.arguments))
+        case Compare():
+            return replace(node, operands=tuple(renamed(child, change) for child in node.operands))
+        case OneOf():
+            return replace(node, item=renamed(node.item, change))
+        case IsNull() | Not():
+            return replace(node, operand=renamed(node.operand, change))
+        case All() | Some():
+            return replace(node, parts=tuple(renamed(child, change) for child in node.parts))
+        case _:
+            return node
 
 
 def fields(node: Typed) -> frozenset[str]:

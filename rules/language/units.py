@@ -89,3 +89,9 @@ def converted(amount: str, written: str, unit: str) -> float:
     if ours[0] != theirs[0]:
         raise WrongMeasure(f"{written} is no unit of {theirs[0]}")
     return float(Fraction(amount) * ours[1] / theirs[1])
+
+
+def amount(text: str) -> tuple[str, str] | None:
+    """The digits and the unit ('' without one) of a number as written; None where it is none."""
+    found = QUANTITY.fullmatch(text) if len(text) <= MAX_QUANTITY else None
+    return (found[1], found[2] or "") if found else None

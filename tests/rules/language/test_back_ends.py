@@ -1,4 +1,4 @@
-"""Closures and masks mean the same: random typed expressions on random rows with nulls.
+"""Closures, masks and explanations mean the same: random typed expressions on random rows with nulls.
 
 Hypothesis draws the seed, an author all else.
 """
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.streams import STREAMS
+from rules.language.explaining import explain
 from tests.rules.language.author import Author
 from tests.rules.language.world import expression
 from tests.support import batch_of
@@ -22,7 +23,7 @@ EXPRESSIONS = 6
 
 @settings(max_examples=250, deadline=None)
 @given(seed=st.integers(0, 2**48), topic=st.sampled_from(TOPICS))
-def test_both_back_ends_agree(seed: int, topic: str) -> None:
+def test_all_back_ends_agree(seed: int, topic: str) -> None:
     author = Author(Random(seed), topic)
     fields = STREAMS[topic].fields
     records = [{n: author.cell(f.kind) for n, f in fields.items()} for _ in range(ROWS)]
@@ -36,3 +37,4 @@ def test_both_back_ends_agree(seed: int, topic: str) -> None:
         negated = f"not ({text})"
         assert expression(negated, topic).mask(batch).tolist() == [v is False for v in values], negated
         assert all(v is None or isinstance(v, bool) for v in values), text
+        assert [explain(expression(text, topic), record).value for record in records] == values, text

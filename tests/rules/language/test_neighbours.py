@@ -244,9 +244,9 @@ def test_it_needs_a_dwell_on_camera_tracks() -> None:
 
 
 def test_what_is_wrong_elsewhere_is_said_there_alone() -> None:
-    assert codes(text_of(BOX, detect="{count: {}}")) == ["E190"]
+    assert codes(text_of(BOX, detect="{guess: {}}")) == ["E111"]
     assert codes(text_of(BOX, from_="[camera.track]")) == ["E201"]
-    assert codes(text_of("{none: {where: x > 1, ahead: 8m}}", from_="[traffic.states]")) == ["E190"]
+    assert codes(text_of("{none: {where: x > 1, ahead: 8m}}", from_="[hotline.tickets]")) == ["E201"]
 
 
 @pytest.mark.parametrize(("wait", "warned"), [("2m", True), ("119s", True), ("121s", False)])
