@@ -196,10 +196,13 @@ class Replay:
             self.summary.bins["dead"] += len(strays)
         return messages
 
+    def new_detector(self, partition: int) -> Detector:
+        return self.city.detector(partition)
+
     def _detect(self, topic: str, partition: int, records: list[Fed]) -> list[Message]:
         detector = self.detectors.get(partition)
         if detector is None:
-            detector = self.detectors[partition] = self.city.detector(partition)
+            detector = self.detectors[partition] = self.new_detector(partition)
         outcome = detector.feed(topic, records)
         self.summary.bins.update(
             used=outcome.used,

@@ -5,15 +5,14 @@ from pathlib import Path
 import click
 
 from streams.commands.findings import CHECKED_PATH, counted, report
+from streams.commands.rules_backtest import backtest, diff
+from streams.commands.rules_explain import explain, why_not
 from streams.commands.rules_publish import publish
 
 
 @click.group()
 def rules() -> None:
     """规则工具 / The rule authors' tools."""
-
-
-rules.add_command(publish)
 
 
 @rules.command()
@@ -45,3 +44,7 @@ def check(paths: tuple[Path, ...], as_json: bool) -> int:
     checked = "rules" if bundle is None else counted(len(bundle.rules), "rule")
     code = report(problems, checked, as_json=as_json, note="\n".join(notes) or None)
     return 1 if notes else code
+
+
+for command in (backtest, diff, explain, publish, why_not):
+    rules.add_command(command)
