@@ -91,14 +91,18 @@ def read_rules(
     paths: Sequence[Path], zones: Sequence[Zone] | None, tables: Tables | None, tokens: Tokens
 ) -> tuple[Bundle | None, list[Problem]]:
     """The rules of files and folders, checked against zones (None: unchecked) and tables."""
-    context = Context(
+    return load_rules(read_sources(paths), context_of(zones, tables, tokens))
+
+
+def context_of(zones: Sequence[Zone] | None, tables: Tables | None, tokens: Tokens) -> Context:
+    """What rules are checked against."""
+    return Context(
         zone_paths=None if zones is None else [zone.path for zone in zones],
         types=None if tables is None else tables.types,
         departments=None if tables is None else tables.departments,
         holidays=None if tables is None else tables.working.holidays,
         tokens=lambda field, clear: tokens.token("plate" if field == "plate" else "caller", clear),
     )
-    return load_rules(read_sources(paths), context)
 
 
 def build_city(
