@@ -37,8 +37,8 @@ DROPPABLE = frozenset(
         "no_data", "flap", "suppressed_by", "close", "not_in", "edge_buffer", "absent_for", "min_coverage", "timeout",
         "when", "below", "for", "close_for", "close_when", "max_move", "max_gap", "min_points", "repeat", "at_least",
         "abeam", "behind", "each_present", "require_any", "settle", "same_zone", "radius", "window", "clear_for",
-        "plan", "department", "accept_within", "resolve_within", "never_suppress", "life_safety", "calendar", "set", "severity",
-        "reliability", "distinct", "confidence", "down_after", "near", "parent", "expect_every",
+        "plan", "department", "accept_within", "resolve_within", "never_suppress", "life_safety", "calendar", "set",
+        "severity", "reliability", "distinct", "confidence", "down_after", "near", "parent", "expect_every",
     }
 )  # fmt: skip
 """Clauses that can be left out, and then mean something else."""

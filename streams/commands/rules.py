@@ -1,15 +1,19 @@
-"""`zhinao rules check`."""
+"""`zhinao rules`: check and lint; each other tool has a file of its own."""
 
 from pathlib import Path
 
 import click
 
 from streams.commands.findings import CHECKED_PATH, counted, report
+from streams.commands.rules_test import test
 
 
 @click.group()
 def rules() -> None:
     """规则工具 / The rule authors' tools."""
+
+
+rules.add_command(test)
 
 
 @rules.command()
