@@ -102,14 +102,18 @@ def rules_of(
     sources: Sequence[SourceFile], zones: Sequence[Zone] | None, tables: Tables | None, tokens: Tokens
 ) -> tuple[Bundle | None, list[Problem]]:
     """The same of files that were read."""
-    context = Context(
+    return load_rules(sources, context_of(zones, tables, tokens))
+
+
+def context_of(zones: Sequence[Zone] | None, tables: Tables | None, tokens: Tokens) -> Context:
+    """What rules are checked against."""
+    return Context(
         zone_paths=None if zones is None else [zone.path for zone in zones],
         types=None if tables is None else tables.types,
         departments=None if tables is None else tables.departments,
         holidays=None if tables is None else tables.working.holidays,
         tokens=lambda field, clear: tokens.token("plate" if field == "plate" else "caller", clear),
     )
-    return load_rules(sources, context)
 
 
 def build_city(

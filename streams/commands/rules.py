@@ -1,4 +1,4 @@
-"""`zhinao rules check`."""
+"""`zhinao rules`: check and lint; each other tool has a file of its own."""
 
 from pathlib import Path
 
@@ -8,11 +8,15 @@ from streams.commands.findings import CHECKED_PATH, counted, report
 from streams.commands.rules_backtest import backtest, diff
 from streams.commands.rules_explain import explain, why_not
 from streams.commands.rules_publish import publish
+from streams.commands.rules_test import test
 
 
 @click.group()
 def rules() -> None:
     """规则工具 / The rule authors' tools."""
+
+
+rules.add_command(test)
 
 
 @rules.command()

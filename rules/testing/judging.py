@@ -1,0 +1,205 @@
+"""What was told against what is expected; every difference in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isclose
+from typing import TypeGuard
+
+from models.problems import Place
+from rules.testing.model import Expected, Plain, Test, Told
+from rules.testing.schema import TOLD
+
+Record = Mapping[str, Plain]
+CLOSE_ENOUGH = 1e-6
+"""Of numbers: they come through JSON and back."""
+DECIDED = ("raised", "stage", "cleared", "unknown")
+"""Kinds of detections that are expected one by one; that something is still there is told again and again."""
+REFUSAL = ("topic", "reason", "path", "detail", "late_by_ms")
+"""What of a letter says why."""
+OF_TRANSPORT = ("evidence", "sources", "changed_at", "revision", "coverage")
+"""What may differ where the same came in another order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One expectation that is not met."""
+
+    place: Place
+    at_us: int
+    what: str
+    expected: Plain
+    got: Plain
+    said: str
+
+
+class Account:
+    """Everything one run told."""
+
+    def __init__(self, test: Test, told: Sequence[Told]) -> None:
+        self.test, self.told = test, told
+        self.keys = {
+            str(one.value["detection_id"]): one.value["key"] for one in told if one.topic == "detections"
+        }  # fmt: skip
+
+    def until(self, at_us: int, topic: str) -> list[Record]:
+        end_us = self.test.start_us + at_us
+        return [one.value for one in self.told if one.topic == topic and one.at_us <= end_us]
+
+    def listed(self, at_us: int, kind: str) -> list[Record]:
+        """What there is of a kind: of incidents the newest of each."""
+        found = self.until(at_us, TOLD[kind])
+        if kind == "detections":
+            return [value for value in found if value["kind"] in DECIDED]
+        if kind != "incidents":
+            return found
+        newest = {str(value["incident_id"]): value for value in found}
+        return [{**value, "key": self.key(value)} for value in newest.values()]
+
+    def key(self, incident: Record) -> Plain:
+        """That of its first detection."""
+        detections = incident.get("detections")
+        return self.keys.get(str(detections[0])) if isinstance(detections, list) and detections else None
+
+    def states(self, at_us: int, rule: str) -> dict[str, list[str]]:
+        """By incident of a rule the states it went through."""
+        found: dict[str, list[str]] = {}
+        for value in self.until(at_us, "incidents"):
+            if value.get("rule") == rule:
+                states = found.setdefault(str(value["incident_id"]), [])
+                if states[-1:] != [value["state"]]:
+                    states.append(str(value["state"]))
+        return found
+
+
+def differences(test: Test, told: Sequence[Told]) -> list[Difference]:
+    account = Account(test, told)
+    found = [*refused(account)]
+    for expected in test.expected:
+        found += judged(expected, account)
+    return found
+
+
+def refused(account: Account) -> Iterator[Difference]:
+    """A record of the test's own that nobody could read makes whatever it expects worthless. The first is told."""
+    if account.test.disturb.shuffle_us:
+        return
+    found = [one for one in account.told if one.topic in ("dead-letters", "late")]
+    if found:
+        first = found[0]
+        why = {name: first.value[name] for name in REFUSAL if first.value.get(name) is not None}
+        said = f"{len(found)} of the test's own records were refused, this first"
+        yield Difference(account.test.place, first.at_us - account.test.start_us, first.topic, None, why, said)
+
+
+def judged(expected: Expected, account: Account) -> Iterator[Difference]:
+    at_us, place = expected.at_us, expected.place
+    for kind, wanted in expected.lists.items():
+        there = account.listed(at_us, kind)
+        if expected.rule is not None:
+            there = [value for value in there if value.get("rule", expected.rule) == expected.rule]
+        yield from compared(wanted, there, kind, expected)
+    for rule, wanted_number in expected.counts.items():
+        got = len(account.states(at_us, rule))
+        if got != wanted_number:
+            yield Difference(place, at_us, f"count of {rule}", wanted_number, got, f"{got} incidents")
+    if expected.transitions is not None:
+        chains = list(account.states(at_us, expected.rule or "").values())
+        if chains != [list(expected.transitions)]:
+            said = " / ".join(" → ".join(chain) for chain in chains) or "no incident"
+            wanted_chain: list[Plain] = [*expected.transitions]
+            got_chains: list[Plain] = [[*chain] for chain in chains]
+            yield Difference(place, at_us, "transitions", wanted_chain, got_chains, said)
+
+
+def compared(wanted: Sequence[Record], there: Sequence[Record], kind: str, at: Expected) -> Iterator[Difference]:
+    """Each expected one must be there once, and nothing else."""
+    pairs = paired(wanted, there)
+    left = [value for number, value in enumerate(there) if number not in pairs.values()]
+    for number, want in enumerate(wanted):
+        if number in pairs:
+            continue
+        near = min(left, key=lambda value: len(unlike(want, value)), default=None)
+        if near is None:
+            yield Difference(at.place, at.at_us, kind, dict(want), None, "none such")
+            continue
+        left.remove(near)
+        got = {name: near.get(name) for name in want}
+        yield Difference(at.place, at.at_us, kind, dict(want), got, "; ".join(unlike(want, near)))
+    for value in left:
+        yield Difference(at.place, at.at_us, kind, None, gist(value), "not expected")
+
+
+def paired(wanted: Sequence[Record], there: Sequence[Record]) -> dict[int, int]:
+    """The most expectations that can each have one of their own."""
+    owner: dict[int, int] = {}
+
+    def place(number: int, tried: set[int]) -> bool:
+        for at, value in enumerate(there):
+            if at not in tried and not unlike(wanted[number], value):
+                tried.add(at)
+                if at not in owner or place(owner[at], tried):
+                    owner[at] = number
+                    return True
+        return False
+
+    for number in range(len(wanted)):
+        place(number, set())
+    return {number: at for at, number in owner.items()}
+
+
+def unlike(want: Plain | Record, got: Plain | Record, name: str = "") -> list[str]:
+    """Where `got` lacks what is wanted; a mapping may have more than that."""
+    if isinstance(want, Mapping):
+        if not isinstance(got, Mapping):
+            return [f"{name}: {got} is no mapping"]
+        return [
+            said for key, value in want.items() for said in unlike(value, got.get(key), f"{name}.{key}".lstrip("."))
+        ]
+    if same(want, got):
+        return []
+    return [f"{name}: expected {want}, got {got}"]
+
+
+def same(want: object, got: object) -> bool:
+    if is_number(want) and is_number(got):
+        return isclose(want, got, rel_tol=CLOSE_ENOUGH, abs_tol=CLOSE_ENOUGH)
+    return want == got
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def gist(value: Record) -> dict[str, Plain]:
+    """What tells one record from another at a glance."""
+    names = (
+        "rule",
+        "kind",
+        "stage",
+        "key",
+        "zone",
+        "state",
+        "reason",
+        "severity",
+        "department",
+        "verdict",
+        "event_time",
+    )
+    return {name: value[name] for name in names if value.get(name) is not None}
+
+
+def result(told: Sequence[Told]) -> list[tuple[str, ...]]:
+    """What a run comes to, whatever order its records came in: the transitions of conditions, and each incident's last
+    state."""
+    newest: dict[str, tuple[str, ...]] = {}
+    found: list[tuple[str, ...]] = []
+    for one in told:
+        value = {name: part for name, part in one.value.items() if name not in OF_TRANSPORT}
+        if one.topic == "detections" and value["kind"] in DECIDED:
+            found.append(("detection", *(str(value[name]) for name in ("detection_id", "kind", "stage", "event_time"))))
+        elif one.topic == "incidents":
+            last = tuple(str(value[name]) for name in ("incident_id", "state", "severity", "condition"))
+            newest[str(value["incident_id"])] = ("incident", *last)
+    return sorted({*found, *newest.values()})
