@@ -267,5 +267,5 @@ def test_hours_of_silence_then_go_on():
 
 def test_a_snapshot_of_another_version_is_refused_whatever_its_shape():
     s = Stage(PARKED, ZONES)
-    with pytest.raises(StateMismatch, match="snapshot version 1, this is 4"):
+    with pytest.raises(StateMismatch, match="snapshot version 1, this is 5"):
         s.detector.restore(msgspec.msgpack.encode({"version": 1, "lanes": {"camera.tracks": ["another", "shape"]}}))
