@@ -6,14 +6,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from rules.detection.memory import Memory
+
 BASE = -1
 """The variant no override changes. It is the last, and called so by a snapshot whatever overrides come and go."""
 
 
 class Hit(NamedTuple):
     """One observation that passed a rule's stateless part, for a watch. `signal`: of a hold 1 opens, -1 closes, 0
-    neither; of a dwell what stands around it (see `neighbours`). `run`: its place among the lane's runs, -1 where it
-    has none."""
+    neither; of a dwell what stands around it (see `neighbours`); of others what it is to the rule (see `looks`).
+    `run`: its place among the lane's runs, -1 where it has none."""
 
     time_us: int
     rule: int
@@ -46,6 +48,7 @@ class Condition(msgspec.Struct, array_like=True):
     source        its number on the lane
     since_us      when the run of matches began
     last_us       the newest match
+    shut_us       since when rows fulfil `close.when`; None while they don't
     opened_us     when the rule's condition was raised; None while pending
     stage         how many stages have been told
     closing_us    since when a hold sees its closing level; None while it doesn't
@@ -54,6 +57,8 @@ class Condition(msgspec.Struct, array_like=True):
     unknown       the source has stopped vouching
     met           of a pending one whose rule asks what stands around it: how many of its hits had each
     run           its place among the lane's runs, -1 where it has none; of this process alone
+    role          what it is to its watch where it is no plain condition of its key, e.g. a mover or a pair
+    memory        what its primitive remembers beside
     """
 
     key: tuple[str, ...]
@@ -82,6 +87,9 @@ class Condition(msgspec.Struct, array_like=True):
     times: list[int] = []
     met: list[int] = []
     run: int = -1
+    role: str = ""
+    shut_us: int | None = None
+    memory: Memory | None = None
 
     @classmethod
     def begin(cls, hit: Hit) -> Condition:
@@ -101,6 +109,28 @@ class Condition(msgspec.Struct, array_like=True):
             variant=hit.variant,
             attributes=hit.attributes,
             evidence=[hit.offset],
+        )
+
+    @classmethod
+    def begin_as(cls, other: Condition, key: tuple[str, ...], role: str) -> Condition:
+        """Where another is, with a key and a role of its own."""
+        return cls(
+            key=key,
+            zone="",
+            source=other.source,
+            area=other.area,
+            since_us=other.last_us,
+            last_us=other.last_us,
+            anchor_lon=other.lon,
+            anchor_lat=other.lat,
+            lon=other.lon,
+            lat=other.lat,
+            error_m=other.error_m,
+            value=other.value,
+            variant=other.variant,
+            attributes=other.attributes,
+            evidence=other.evidence[-1:],
+            role=role,
         )
 
     def follow(self, hit: Hit) -> None:

@@ -52,7 +52,7 @@ def prepare() -> bool:
 class Memory(NamedTuple):
     """What a Detector's arrays take, how many runs are live, and what it has forgotten so far.
 
-    `expired` runs ended by themselves; `evicted` ones went because there were too many (see `Runs`, and `Tracks`).
+    `expired` runs ended by themselves; `evicted` is what went because there was too much (`Runs`, `Tracks`, `Watch`).
     """
 
     nbytes: int
@@ -156,11 +156,12 @@ class Detector:
         """Of all lanes together; without compiled loops runs are plain objects and not counted."""
         quiet = [lane.quiet.runs for lane in self.lanes.values() if lane.quiet is not None]
         tracks = [lane.tracks for lane in self.lanes.values() if lane.tracks is not None]
+        watched = sum(watch.evicted for lane in self.lanes.values() for watch in lane.watches)
         return Memory(
             sum(lane.nbytes for lane in self.lanes.values()),
             sum(runs.used for runs in quiet),
             sum(runs.expired for runs in quiet),
-            sum(runs.evicted for runs in quiet) + sum(one.evicted for one in tracks),
+            sum(runs.evicted for runs in quiet) + sum(one.evicted for one in tracks) + watched,
         )
 
     @property

@@ -16,15 +16,12 @@ from functools import cached_property
 from geo.distance import distance_m
 from models.times import SECOND_US
 from rules.detection.condition import Condition, Hit
+from rules.detection.missed import MissedWatch
 from rules.detection.neighbours import bits_of, fulfilled, needs_of, waits_us
-from rules.detection.watch import Watch
-from rules.language.model import Dwell, Neighbours, Variant
-
-ABSENT_FOR_US = 60 * SECOND_US
-"""Where a rule states no `close.absent_for`."""
+from rules.language.model import Dwell, Neighbours
 
 
-class DwellWatch(Watch):
+class DwellWatch(MissedWatch):
     @cached_property
     def forgotten_after_us(self) -> int:
         return max(self.limits(n).max_gap_us for n in range(len(self.rule.variants)))
@@ -100,21 +97,6 @@ class DwellWatch(Watch):
         assert isinstance(detect, Dwell)
         return detect
 
-    @staticmethod
-    def absent_us(variant: Variant) -> int:
-        return variant.close.absent_for_us if variant.close.absent_for_us is not None else ABSENT_FOR_US
-
-    def gone_at(self, condition: Condition) -> int | None:
-        """The moment the absence since the last match is long enough and watched enough; None if it isn't yet."""
-        variant = self.variant(condition)
-        absent_us, share = self.absent_us(variant), variant.close.min_coverage
-        watched = self.lane.coverage.reached(condition.source, condition.last_us, round(absent_us * share))
-        return None if watched is None else max(watched, condition.last_us + absent_us)
-
-    def upcoming(self, condition: Condition, now_us: int) -> int:
-        gone_us, tend_us = self.gone_at(condition), super().upcoming(condition, now_us)
-        return tend_us if gone_us is None else min(tend_us, gone_us)
-
     def awake(self, condition: Condition, now_us: int) -> None:
         if condition.opened_us is None:
             due_us = condition.last_us + self.forgotten_after_us
@@ -123,11 +105,7 @@ class DwellWatch(Watch):
             else:
                 self.look_at(condition, due_us)
             return
-        gone_us = self.gone_at(condition)
-        if gone_us is not None and gone_us <= now_us:
-            self.clear(condition, gone_us)
-            return
-        self.tend(condition, now_us)
+        self.tend_or_miss(condition, now_us)
 
     def measured(self, condition: Condition, at_us: int) -> tuple[float, str]:
         return round((at_us - condition.opened_since_us) / SECOND_US, 3), "s"

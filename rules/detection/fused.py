@@ -18,6 +18,7 @@ from models.streams import STREAMS
 from models.words import Words
 from rules.detection import selecting as loops
 from rules.detection.condition import BASE
+from rules.detection.looks import is_plain_hold
 from rules.detection.places import Place, Places
 from rules.detection.program import DEEPEST, Unsayable, Writer
 from rules.detection.rows import HIT, NONE, Rows
@@ -127,7 +128,8 @@ class Tables:
             if variant.applies.calendar is not None:
                 calendar = self._next_mask()
                 self._numpy(number, calendar, timely(variant.applies.calendar))
-        if isinstance(variant.detect, Hold):
+        if is_plain_hold(variant.detect):
+            assert isinstance(variant.detect, Hold)
             name = variant.detect.value_field
             kind = STREAMS[self.topic].fields[name].kind
             opens = self._condition(variant.detect.open_when, number)

@@ -24,13 +24,16 @@ ANEW_AFTER_US = 24 * HOUR_US
 
 class HoldWatch(Watch):
     def observe(self, hit: Hit) -> None:
-        condition = self.open.get(self.slot(hit))
+        self.read(hit, self.open.get(self.slot(hit)))
+
+    def read(self, hit: Hit, condition: Condition | None) -> None:
+        """Take one reading of what is held."""
         if condition is not None and self.is_another(condition, hit):
             self.drop(condition)
             condition = None
         if condition is None:
             if hit.signal == OPENS and hit.inside:
-                condition = Condition.begin(hit)
+                condition = self.begin(hit)
                 self.keep(condition, self.silent_from(condition))
                 self.raise_when_due(condition, hit)
         elif condition.opened_us is None:
@@ -48,6 +51,9 @@ class HoldWatch(Watch):
             else:
                 self.tell_stages(condition, cleared_us)
                 self.clear(condition, cleared_us)
+
+    def begin(self, hit: Hit) -> Condition:
+        return Condition.begin(hit)
 
     def is_another(self, condition: Condition, hit: Hit) -> bool:
         """Whether so much time went unseen that this opening level is not the old condition's."""

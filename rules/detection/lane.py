@@ -25,22 +25,43 @@ from models.seen import Seen
 from models.streams import STREAMS
 from models.times import HOUR_US, MINUTE_US, SECOND_US
 from models.words import Words
+from rules.detection.absent import AbsentWatch
 from rules.detection.arrival import Arrived, Door, Incoming, incoming
 from rules.detection.carried import Carried, Cells, Kept, Piece
+from rules.detection.change import ChangeWatch
 from rules.detection.condition import BASE, Condition, Hit
+from rules.detection.count import CountWatch
 from rules.detection.coverage import NEVER_US, Coverage
 from rules.detection.dwell import DwellWatch
 from rules.detection.event import EventWatch, decided_at_once
 from rules.detection.hold import HoldWatch
+from rules.detection.looks import value_field
+from rules.detection.memory import FAR_US
+from rules.detection.near import NearWatch
 from rules.detection.neighbours import signals
+from rules.detection.ordered import SequenceWatch
+from rules.detection.over import OverWatch
 from rules.detection.quiet import Quiet
 from rules.detection.rows import ANYHOW, ASKED, FRESH, HIT, MENDED, NONE, RUN, Rows, plain_bytes, taken
 from rules.detection.select import Fed, Selector
 from rules.detection.sources import Sources, SourcesState
 from rules.detection.tracks import Released, Tracks, TracksState, fields_asked
+from rules.detection.transition import TransitionWatch
 from rules.detection.waiting import Waiting
-from rules.detection.watch import FAR_US, Watch
-from rules.language.model import Dwell, Hold, Rule
+from rules.detection.watch import Watch
+from rules.language.model import (
+    Absent,
+    Change,
+    Count,
+    Detect,
+    Dwell,
+    Event,
+    Hold,
+    InSequence,
+    Near,
+    Rule,
+    Transition,
+)
 
 DEDUPE_FOR_US = 2 * MINUTE_US
 """How long behind the watermark a doubled record is still known as one; older ones count as late."""
@@ -118,6 +139,18 @@ class LaneState(msgspec.Struct, array_like=True):
     """By rule, as CONDITIONS reads them."""
     seen: bytes = b""
 
+
+KINDS: dict[type[Detect], type[Watch]] = {
+    Dwell: DwellWatch,
+    Hold: HoldWatch,
+    Event: EventWatch,
+    Count: CountWatch,
+    Absent: AbsentWatch,
+    Change: ChangeWatch,
+    InSequence: SequenceWatch,
+    Transition: TransitionWatch,
+    Near: NearWatch,
+}
 
 CONDITIONS = msgspec.msgpack.Decoder(dict[str, list[Condition]])
 
@@ -250,12 +283,12 @@ class Lane:
         """Shown each batch and which of its rows are in time, before any rule is."""
 
     def _watch(self, rule: Rule, number: int) -> Watch:
-        detect = rule.base.detect
-        if isinstance(detect, Dwell):
-            return DwellWatch(rule, number, self, "s")
-        if isinstance(detect, Hold):
-            return HoldWatch(rule, number, self, STREAMS[self.topic].fields[detect.value_field].unit)
-        return EventWatch(rule, number, self, None)
+        detect, fields = rule.base.detect, STREAMS[self.topic].fields
+        kind = KINDS[type(detect)]
+        if isinstance(detect, Hold) and detect.over is not None:
+            kind = OverWatch
+        unit = fields[name].unit if (name := value_field(detect)) in fields else None
+        return kind(rule, number, self, "s" if isinstance(detect, Dwell) else unit)
 
     def _tracks(self, compiled: bool) -> Tracks:
         numbers = [number for number, mended in enumerate(self.mended) if mended]
@@ -379,7 +412,7 @@ class Lane:
         hits = self.selector.hits(batch, self.next_batch, masks, of_records, self.words, areas)
         for found in filter(len, hits):
             found["area"] = released.areas[batch.record[found["row"]]]
-            found["signal"] = self._signals(found, released)
+            found["signal"] |= self._signals(found, released)
         if hits:
             self._keep(batch, hits)
 
@@ -425,7 +458,7 @@ class Lane:
             else:
                 upto_us = max(upto_us, self.waiting.add(found))
         for hit in sorted(at_once, key=lambda h: h.order):
-            self.watches[hit.rule].observe(hit)
+            self.watches[hit.rule].take(hit)
         if upto_us == NEVER_US:
             del self.batches[number]
         else:
@@ -486,7 +519,7 @@ class Lane:
         for hit in hits:
             while timers and timers[0][0] < hit.time_us:
                 self._awake()
-            self.watches[hit.rule].observe(hit)
+            self.watches[hit.rule].take(hit)
         while timers and timers[0][0] <= watermark_us:
             self._awake()
         if self.quiet is not None:
@@ -511,10 +544,10 @@ class Lane:
         if condition is None or condition.wake_us != due_us:
             return
         if self.quiet is None:
-            watch.awake(condition, due_us)
+            watch.woken(condition, due_us)
         elif not self.quiet.still_quiet(watch, condition):
             self.quiet.catch_up(condition)
-            watch.awake(condition, due_us)
+            watch.woken(condition, due_us)
             self.quiet.settle(watch, condition)
 
     def _stir(self) -> None:
@@ -546,6 +579,8 @@ class Lane:
 
     def _forget(self) -> None:
         self.seen.forget_before(self.watermark_us - DEDUPE_FOR_US)
+        for watch in self.watches:
+            watch.sweep(self.watermark_us)
         silent = self.coverage.silent_since(self.watermark_us - FORGET_SOURCE_AFTER_US)
         if silent.any():
             for watch in self.watches:
@@ -692,7 +727,10 @@ class Lane:
             for condition in watch.open.values():
                 if condition.unknown:  # it may have slept: look, and it sleeps on
                     condition.wake_us = min(condition.wake_us, saved.watermark_us)
-        self.timers = [(c.wake_us, w.number, *w.slot(c)) for w in self.watches for c in w.open.values()]
+            watch.restored()
+        self.timers = [
+            (c.wake_us, w.number, *w.slot(c)) for w in self.watches for c in w.open.values() if c.wake_us != FAR_US
+        ]
         heapify(self.timers)
 
     def _of_today(self, rows: Rows, saved: LaneState) -> tuple[Rows, Mask]:

@@ -19,6 +19,8 @@ from rules.detection.carried import Cells, Kept
 from rules.detection.condition import Condition, Hit
 from rules.detection.coverage import NEVER_US, Coverage
 from rules.detection.dwell import DwellWatch
+from rules.detection.looks import closes_by_rows, is_plain_hold
+from rules.detection.memory import FAR_US
 from rules.detection.neighbours import needs_of
 from rules.detection.rows import (
     ASKED,
@@ -41,8 +43,8 @@ from rules.detection.runs import Runs
 from rules.detection.select import Selector
 from rules.detection.sources import Sources
 from rules.detection.waiting import LEAST_ROOM, MOST_SPARE, Waiting
-from rules.detection.watch import FAR_US, ConditionKey, Watch
-from rules.language.model import Dwell, Event
+from rules.detection.watch import ConditionKey, Watch
+from rules.language.model import Dwell, Rule
 
 HELD_ROWS = 1 << 16
 """Rows of batches that are kept because the newest match of an open condition may stand in them; beyond, the conditions
@@ -364,6 +366,12 @@ class Quiet:
         self._moved(self.runs.make_room(256, NEVER_US))
 
 
+def is_quiet(rule: Rule) -> bool:
+    """Whether the loops know what is quiet of it; of the others its watch sees every hit, as it does of events."""
+    known = isinstance(rule.base.detect, Dwell) or is_plain_hold(rule.base.detect)
+    return known and rule.flap is None and not closes_by_rows(rule)
+
+
 def limits_of(watches: list[Watch]) -> Rows:
     """A row a rule, a column a variant, the base last."""
     width = max((len(watch.rule.variants) for watch in watches), default=1)
@@ -373,12 +381,12 @@ def limits_of(watches: list[Watch]) -> Rows:
             row = limits[watch.number, at if at < len(watch.rule.variants) - 1 else width - 1]
             detect = variant.detect
             row["by_zone"] = watch.by_zone
-            if isinstance(detect, Dwell):
+            if isinstance(detect, Dwell) and is_quiet(watch.rule):
                 stages = variant.stages
                 row["kind"], row["max_move_m"], row["max_gap_us"] = DWELL, detect.max_move_m, detect.max_gap_us
                 row["min_points"] = detect.min_points
                 row["raise_after_us"] = max(detect.for_us, stages[0].at_us) if stages else detect.for_us
                 row["absent_us"] = DwellWatch.absent_us(variant)
             else:
-                row["kind"] = EVENT if isinstance(detect, Event) else HOLD
+                row["kind"] = HOLD if is_quiet(watch.rule) else EVENT
     return limits

@@ -48,7 +48,7 @@ HIT = np.dtype(
         ("row", "i4"),
         ("variant", "i2"),
         ("inside", "i1"),
-        ("signal", "i1"),
+        ("signal", "i4"),
     ],
     align=True,
 )

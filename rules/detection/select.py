@@ -36,8 +36,9 @@ from models.words import Words
 from rules.detection.carried import Carried, Cells, masked_cell
 from rules.detection.condition import BASE
 from rules.detection.hold import CLOSES, OPENS
+from rules.detection.looks import is_plain_hold, looked_at, sees_more, signals, value_field
 from rules.detection.rows import HIT, MENDED, MOST_KEY_FIELDS, NONE, Rows, taken
-from rules.language.model import Hold, Rule
+from rules.language.model import Count, Hold, Rule, Transition
 from rules.language.zones import zone_matches
 
 
@@ -100,7 +101,7 @@ class Matches(NamedTuple):
     zone: I64
     entered: Mask
     variant: I64
-    signal: I8
+    signal: I8 | I32
 
 
 LEAST_ROWS = 64
@@ -135,9 +136,13 @@ class Selector:
             for rule in self.rules
         ]
         self.fused: Any = None
-        if compiled and self.rules:
+        everyone = list(range(len(self.rules)))
+        self.plainly = [number for number in everyone if sees_more(self.rules[number])]
+        self.fusedly = [number for number in everyone if not sees_more(self.rules[number])]
+        if compiled and self.fusedly:
             fused = import_module("rules.detection.fused")
-            self.fused = fused.Fused(topic, self.bound, list(self.leaving.values()), len(self.paths))
+            mine = [self.bound[number] for number in self.fusedly]
+            self.fused = fused.Fused(topic, mine, list(self.leaving.values()), len(self.paths))
         self._masks = self._room(LEAST_ROWS)
 
     def _bind(self, rule: Rule, sees: int) -> Bound:
@@ -176,25 +181,33 @@ class Selector:
         columns = batch.columns
         if self.fused is not None and isinstance(columns, ScannedColumns) and columns.fields is not None:
             found = self.fused.hits(batch, columns.fields, number, masks, fed, words, areas)
-            return [self._with_keys(hits, batch, words, self.fused.left_keys) for hits in found]
-        plain = self._plain_hits(batch, number, masks[:, : len(batch)], fed, words)
-        for hits in plain:
-            hits["area"] = areas[hits["source"]]
-        return plain
+            found = [self._with_keys(hits, batch, words, self.fused.left_keys) for hits in found]
+            if not self.plainly:
+                return found
+            for hits in found:
+                hits["rule"] = self.fusedly[hits["rule"][0]] if len(hits) else NONE
+            return found + self._plain_hits(self.plainly, batch, number, masks[:, : len(batch)], fed, words, areas)
+        everyone = range(len(self.rules))
+        return self._plain_hits(everyone, batch, number, masks[:, : len(batch)], fed, words, areas)
 
-    def _plain_hits(self, batch: Batch, number: int, masks: Mask, fed: Fed, words: Words) -> list[Rows]:
-        rows_of = [np.flatnonzero(masks[bound.sees] & asked(bound.rule, batch)) for bound in self.bound]
-        zoned = [rows for rows, b in zip(rows_of, self.bound, strict=True) if b.zones is not None and len(rows)]
+    def _plain_hits(
+        self, rules: Sequence[int], batch: Batch, number: int, masks: Mask, fed: Fed, words: Words, areas: I32
+    ) -> list[Rows]:
+        bounds = [self.bound[rule] for rule in rules]
+        rows_of = [np.flatnonzero(masks[bound.sees] & asked(bound.rule, batch)) for bound in bounds]
+        zoned = [rows for rows, b in zip(rows_of, bounds, strict=True) if b.zones is not None and len(rows)]
         inside = None
         if zoned:
             looked_up = zoned[0] if len(zoned) == 1 else np.unique(np.concatenate(zoned))
             inside = self._lookup(self.index, batch, looked_up)
         found: list[Rows] = []
-        for rule_number, bound in enumerate(self.bound):
-            if len(rows_of[rule_number]):
-                hits = self._rule_hits(bound, batch, rows_of[rule_number], inside)
-                if hits is not None:
-                    found.append(self._build(rule_number, batch, number, hits, fed, words))
+        for rule, bound, rows in zip(rules, bounds, rows_of, strict=True):
+            if len(rows):
+                matches = self._rule_hits(bound, batch, rows, inside)
+                if matches is not None:
+                    hits = self._build(rule, batch, number, matches, fed, words)
+                    hits["area"] = areas[hits["source"]]
+                    found.append(hits)
         return found
 
     @staticmethod
@@ -205,20 +218,27 @@ class Selector:
 
     def _rule_hits(self, bound: Bound, batch: Batch, rows: I64, inside: tuple[I64, I64] | None) -> Matches | None:
         rule, zone_filter = bound.rule, bound.zones
+        fixes = rows if isinstance(rule.base.detect, Transition) and zone_filter is not None else None
         if zone_filter is None:
             zone = np.full(len(rows), NONE, dtype=np.int64)
             entered = np.ones(len(rows), dtype=np.bool_)
         else:
             assert inside is not None
             rows, zone, entered = self._in_zones(zone_filter, batch, rows, inside)
-            if "zone" not in rule.by and len(rows):  # the first it is in, else the first it may not have left yet
+            if fixes is not None:  # each fix by itself, whatever zones it is in
+                outside = np.full(len(fixes), NONE, dtype=np.int64)
+                rows, zone = np.concatenate([fixes, rows]), np.concatenate([outside, zone])
+                entered = np.concatenate([outside > NONE, entered])
+            elif "zone" not in rule.by and len(rows):  # the first it is in, else the first it may not have left yet
                 order = np.lexsort((zone, ~entered, rows))
                 first = order[np.unique(rows[order], return_index=True)[1]]
                 rows, zone, entered = rows[first], zone[first], entered[first]
         if len(rows) == 0:
             return None
         variant = self._variants(bound, batch, rows, zone)
-        if not isinstance(rule.base.detect, Hold):
+        if sees_more(rule):
+            return Matches(rows, zone, entered, variant, signals(rule, batch, rows, variant))
+        if not is_plain_hold(rule.base.detect):
             return Matches(rows, zone, entered, variant, np.zeros(len(rows), dtype=np.int8))
         signal, said = self._signals(rule, batch, rows, variant)
         if not said.all():
@@ -331,30 +351,30 @@ class Selector:
 
     def cells(self, rule: int, batch: Batch, row: int) -> Cells:
         """What a detection of this rule carries of a row."""
-        columns, masks, detect, carried = batch.columns, batch.masks, self.rules[rule].base.detect, self.carried[rule]
-        value_field = detect.value_field if isinstance(detect, Hold) else "value"
-        if isinstance(columns, ScannedColumns) and columns.fields is not None and columns.one is not None:
-            lon, lat, error_m = self.fused.position(columns.fields, row)
-            if carried or value_field in self.stream.fields:
-                columns, masks = columns.one(row)  # a whole column is much for one row
+        columns, masks, carried = batch.columns, batch.masks, self.carried[rule]
+        value_of = value_field(self.rules[rule].base.detect)
+        scanned = columns if isinstance(columns, ScannedColumns) and self.fused is not None else None
+        if scanned is not None and scanned.fields is not None and scanned.one is not None:
+            lon, lat, error_m = self.fused.position(scanned.fields, row)
+            if carried or value_of in self.stream.fields:
+                columns, masks = scanned.one(row)  # a whole column is much for one row
                 row = 0
         else:
             lon, lat, error_m = (float(batch.numbers(name)[row]) for name in ("lon", "lat", "error_m"))
-        value = scalar(columns[value_field], row) if value_field in self.stream.fields else None
+        value = scalar(columns[value_of], row) if value_of in self.stream.fields else None
         attributes = {name: self._cell(columns, masks, name, row) for name in carried}
         return lon, lat, None if error_m != error_m else error_m, value, attributes
 
     def carried_of(self, rule: int, batch: Batch, rows: I64) -> Carried:
         """The same of many rows."""
-        detect, fields = self.rules[rule].base.detect, self.stream.fields
-        value_field = detect.value_field if isinstance(detect, Hold) else "value"
+        value_of, fields = value_field(self.rules[rule].base.detect), self.stream.fields
         columns = {name: batch.columns[name].take(rows) for name in self.carried[rule]}
         tokenised = [name for name, column in columns.items() if fields[name].tokenised and isinstance(column, Texts)]
         return Carried(
             batch.numbers("lon")[rows],
             batch.numbers("lat")[rows],
             batch.numbers("error_m")[rows],
-            batch.columns[value_field].take(rows) if value_field in fields else None,
+            batch.columns[value_of].take(rows) if value_of in fields else None,
             columns,
             {name: batch.masks[name] for name in tokenised},
         )
@@ -367,9 +387,11 @@ class Selector:
 
 
 def _asked_fields(rule: Rule) -> set[str]:
-    """What the Desk asks of a detection: the fields of escalations and of overrides."""
+    """What the Desk asks of a detection: the fields of escalations and of overrides; and what a count tells apart."""
     asked = [e.when for e in rule.escalate] + [v.applies.where for v in rule.variants if v.applies is not None]
-    return {field for expression in asked if expression is not None for field in expression.fields}
+    detect = rule.base.detect
+    told_apart = set(detect.distinct) if isinstance(detect, Count) else set()
+    return told_apart | {field for expression in asked if expression is not None for field in expression.fields}
 
 
 def _words(column: Column, rows: I64) -> list[str | None]:
@@ -382,7 +404,7 @@ def _words(column: Column, rows: I64) -> list[str | None]:
 
 def asked(rule: Rule, batch: Batch) -> Mask:
     """Where a rule looks at a row at all, as far as the row says."""
-    mask = np.ones(len(batch), dtype=np.bool_) if rule.where is None else rule.where.mask(batch)
+    mask = looked_at(rule, batch)
     if rule.active is not None and mask.any():
         mask = mask & rule.active.mask(batch.time_us)
     for exemption in rule.exempt:

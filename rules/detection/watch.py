@@ -8,23 +8,32 @@ import math
 from functools import cached_property, lru_cache
 from typing import Protocol
 
+from msgspec.structs import replace
+
+from geo.atlas import Atlas
 from models.detections import Detection, DetectionKind, Evidence
 from models.ids import content_id
 from models.times import SECOND_US
 from rules.detection.condition import Condition, Hit
 from rules.detection.coverage import Coverage
+from rules.detection.looks import CLOSING, MATCH, closes_by_rows
+from rules.detection.memory import FAR_US
 from rules.detection.sources import Sources
 from rules.language.model import Rule, Variant
 
-FAR_US = 1 << 62
 STILL_EVERY_US = 30 * SECOND_US
 ROUND_PLACE, ROUND_SHARE = 7, 3
+MOST_REMEMBERED = 100_000
+"""Keys that a watch remembers beside what is open: at some 1 kB each 100 MB. Beyond, those not seen for longest go."""
+ROLE = "\x1f"  # between a zone and the role of what is no plain condition; in no name of a zone
+FLAPS = "flaps"
 ConditionKey = tuple[tuple[str, ...], str]
 
 
 class Surroundings(Protocol):
     """What a watch may ask of its lane."""
 
+    atlas: Atlas
     coverage: Coverage
     sources: Sources
     watermark_us: int
@@ -47,10 +56,35 @@ class Watch:
         self.by_zone = "zone" in rule.by
         self.key_fields = [name for name in rule.by if name != "zone"]
         self.open: dict[ConditionKey, Condition] = {}
+        self.closed_by_rows = closes_by_rows(rule)
+        self.most_remembered = MOST_REMEMBERED
+        self.evicted = 0
+        """What was forgotten because there was too much: keys, samples, values."""
 
     def slot(self, of: Condition | Hit) -> ConditionKey:
         """Which condition it is: the zone counts only where the rule says `by: zone`."""
-        return of.key, of.zone if self.by_zone else ""
+        zone = of.zone if self.by_zone else ""
+        return of.key, f"{zone}{ROLE}{of.role}" if isinstance(of, Condition) and of.role else zone
+
+    # what a lane calls
+
+    def take(self, hit: Hit) -> None:
+        """Take what the rule looks at, in event-time order."""
+        if not self.closed_by_rows or (not self.shut(hit) and hit.signal & MATCH and not hit.signal & CLOSING):
+            self.observe(hit)
+
+    def woken(self, condition: Condition, now_us: int) -> None:
+        """The moment a condition asked to be looked at."""
+        if condition.role == FLAPS:
+            self.tend_flapping(condition, now_us)
+        else:
+            self.awake(condition, now_us)
+
+    def sweep(self, now_us: int) -> None:
+        """Let go what counts for nothing any more; it would not be used again either."""
+
+    def restored(self) -> None:
+        """Its conditions are those of a snapshot now."""
 
     # what a primitive defines
 
@@ -86,12 +120,30 @@ class Watch:
         condition.wake_us = wake_us
         self.lane.wake(self, condition)
 
+    def remember(self, condition: Condition, wake_us: int) -> None:
+        """Keep it, and not more of its kind than there is room for."""
+        self.keep(condition, wake_us)
+        if len(self.open) > self.most_remembered:
+            pending = [c for c in self.open.values() if c.opened_us is None and c is not condition]
+            pending.sort(key=lambda c: (c.last_us, self.slot(c)))
+            for one in pending[: max(1, len(pending) // 2)]:
+                self.forget(one)
+                self.evicted += 1
+
+    def forget(self, condition: Condition) -> None:
+        """Let it go with all that is remembered of it."""
+        Watch.drop(self, condition)
+
     def drop(self, condition: Condition) -> None:
         del self.open[self.slot(condition)]
         self.lane.dropped(condition)
 
     def raise_(self, condition: Condition, at_us: int, offset: int) -> None:
-        """The condition is raised, at the rule's first stage; later stages that are also reached follow."""
+        """The condition is raised, at the rule's first stage; later stages that are also reached follow.
+
+        One that is held open because it flaps goes on instead."""
+        if self.goes_on_flapping(condition, at_us):
+            return
         condition.opened_us, condition.opened_since_us = at_us, condition.since_us
         condition.still_us = at_us + STILL_EVERY_US
         condition.evidence = [condition.evidence[0], offset] if condition.evidence[0] != offset else [offset]
@@ -130,8 +182,80 @@ class Watch:
         return max(condition.opened_us, condition.opened_since_us + stages[condition.stage].at_us)
 
     def clear(self, condition: Condition, at_us: int) -> None:
-        self.tell("cleared", condition, at_us, None)
+        if not self.held_open(condition, at_us):
+            self.tell("cleared", condition, at_us, None)
         self.drop(condition)
+
+    # rows that close
+
+    def shut(self, hit: Hit) -> bool:
+        """Whether this row ends the open condition of its key, having fulfilled `close.when` for long enough."""
+        condition = self.open.get(self.slot(hit))
+        if condition is None or condition.opened_us is None:
+            return False
+        if not hit.signal & CLOSING:
+            condition.shut_us = None
+            return False
+        if condition.shut_us is None:
+            condition.shut_us = hit.time_us
+        shut_us = condition.shut_us + self.rule.variants[hit.variant].close.for_us
+        if hit.time_us < shut_us:
+            return False
+        self.tell_stages(condition, shut_us)
+        self.clear(condition, shut_us)
+        return True
+
+    # what flaps
+
+    def goes_on_flapping(self, condition: Condition, at_us: int) -> bool:
+        """Note that it is raised; whether the one before is held open, which goes on then."""
+        flap = self.rule.flap
+        if flap is None:
+            return False
+        flaps = self.open.get(self.flaps_slot(condition))
+        raised = [] if flaps is None else [t for t in flaps.times if t > at_us - flap.within_us]
+        record = replace(condition, role=FLAPS, memory=None, run=-1, wake_us=0, times=[*raised, at_us])
+        record.times = record.times[-flap.max_changes :]
+        goes_on = flaps is not None and flaps.opened_us is not None
+        if flaps is not None and goes_on:
+            condition.opened_us, condition.opened_since_us = flaps.opened_us, flaps.opened_since_us
+            condition.stage, condition.still_us, condition.evidence = flaps.stage, flaps.still_us, flaps.evidence
+            self.tell("still", condition, at_us, None)
+        self.keep(record, at_us + flap.within_us)
+        return goes_on
+
+    def held_open(self, condition: Condition, at_us: int) -> bool:
+        """Whether it was raised so often lately that its end is not told before it has been quiet for a time."""
+        flap, flaps = self.rule.flap, self.open.get(self.flaps_slot(condition))
+        if flap is None or flaps is None:
+            return False
+        raised = [t for t in flaps.times if t > at_us - flap.within_us]
+        if len(raised) < flap.max_changes:
+            return False
+        held = replace(condition, role=FLAPS, memory=None, run=-1, wake_us=0, times=raised, closing_us=at_us)
+        held.unknown = False
+        self.keep(held, min(held.still_us, at_us + flap.within_us))
+        return True
+
+    def flaps_slot(self, condition: Condition) -> ConditionKey:
+        key, zone = self.slot(condition)
+        return key, f"{zone}{ROLE}{FLAPS}"
+
+    def tend_flapping(self, flaps: Condition, now_us: int) -> None:
+        assert self.rule.flap is not None
+        if flaps.opened_us is None:
+            Watch.drop(self, flaps)
+            return
+        assert flaps.closing_us is not None
+        quiet_us = flaps.closing_us + self.rule.flap.within_us
+        if quiet_us <= now_us:
+            self.tell("cleared", flaps, quiet_us, None)
+            Watch.drop(self, flaps)
+            return
+        if flaps.still_us <= now_us:
+            self.tell("still", flaps, flaps.still_us, None)
+            flaps.still_us += STILL_EVERY_US
+        Watch.look_at(self, flaps, min(flaps.still_us, quiet_us))
 
     def tend(self, condition: Condition, now_us: int) -> None:
         """`still`, `unknown` and the time-out of an open condition up to now; then it is looked at again."""
@@ -185,23 +309,41 @@ class Watch:
 
     def back(self, condition: Condition, hit: Hit) -> None:
         """A match after the source had fallen silent: say at once that it is still there."""
+        self.back_at(condition, hit.time_us)
+
+    def back_at(self, condition: Condition, at_us: int) -> None:
         if condition.unknown:
             condition.unknown = False
-            self.tell("still", condition, hit.time_us, None)
-            passed = (hit.time_us - condition.still_us) // STILL_EVERY_US + 1
+            self.tell("still", condition, at_us, None)
+            passed = (at_us - condition.still_us) // STILL_EVERY_US + 1
             condition.still_us += max(0, passed) * STILL_EVERY_US
-            self.look_at(condition, hit.time_us)
+            self.look_at(condition, at_us)
+
+    def named_key(self, condition: Condition) -> dict[str, str]:
+        return dict(zip(self.key_fields, condition.key, strict=True))
+
+    def suspected(self, condition: Condition) -> bool:
+        """Whether the rule itself says so."""
+        return False
+
+    def role_in_id(self, condition: Condition) -> tuple[str, ...]:
+        """What tells the id apart from that of a plain condition with the same texts."""
+        return ()
 
     def tell(self, kind: DetectionKind, condition: Condition, at_us: int, stage: str | None) -> None:
         assert condition.opened_us is not None
         rule, since_us = self.rule, condition.opened_since_us
-        key = dict(zip(self.key_fields, condition.key, strict=True))
         value, unit = self.measured(condition, at_us)
         topic, partition = self.lane.evidence_topic, self.lane.partition
         self.lane.tell(
             Detection(
                 detection_id=detection_id(
-                    rule.id, rule.fingerprint, *condition.key, condition.zone, condition.opened_us
+                    rule.id,
+                    rule.fingerprint,
+                    *condition.key,
+                    *self.role_in_id(condition),
+                    condition.zone,
+                    condition.opened_us,
                 ),
                 kind=kind,
                 stage=stage,
@@ -209,13 +351,13 @@ class Watch:
                 rule_revision=rule.revision,
                 type=rule.type,
                 severity=self.variant(condition).severity,
-                key=key,
+                key=self.named_key(condition),
                 zone=condition.zone or None,
                 area=condition.area,
                 lon=_rounded(condition.lon),
                 lat=_rounded(condition.lat),
                 error_m=condition.error_m,
-                suspected=rule.suspects,
+                suspected=rule.suspects or self.suspected(condition),
                 part=rule.part or None,
                 event_time=self.lane.format_time(at_us),
                 opened_event_time=self.lane.format_time(condition.opened_us),

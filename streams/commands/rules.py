@@ -16,9 +16,6 @@ def rules() -> None:
     """规则工具 / The rule authors' tools."""
 
 
-rules.add_command(test)
-
-
 @rules.command()
 @click.argument("paths", metavar="[PATH]...", nargs=-1, type=CHECKED_PATH)
 @click.option("--json", "as_json", is_flag=True, help="The problems as a list, instead of text.")
@@ -50,5 +47,5 @@ def check(paths: tuple[Path, ...], as_json: bool) -> int:
     return 1 if notes else code
 
 
-for command in (backtest, diff, explain, publish, why_not):
+for command in (backtest, diff, explain, publish, test, why_not):
     rules.add_command(command)

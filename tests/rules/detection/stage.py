@@ -115,7 +115,7 @@ class Stage:
     traffic: TrafficTable | None = None
     """Whether its Detectors make traffic states, and how they judge."""
 
-    def __init__(self, rules: str, zones: Sequence[Any] = (), devices: Sequence[Any] = ()) -> None:
+    def __init__(self, rules: str | Bundle, zones: Sequence[Any] = (), devices: Sequence[Any] = ()) -> None:
         found, problems = read_zones(
             [("z.geojson", orjson.dumps({"type": "FeatureCollection", "features": list(zones)}))]
         )
@@ -125,7 +125,7 @@ class Stage:
             data = orjson.dumps({"type": "FeatureCollection", "features": list(devices)})
             registry, problems = read_registry([("devices.geojson", data)])
             assert not problems, [p.text() for p in problems]
-        self.bundle = bundle_of(rules, zones)
+        self.bundle = rules if isinstance(rules, Bundle) else bundle_of(rules, zones)
         self.atlas = Atlas.of(found, registry, None)
         self.decoder = Decoder(Tokens(b"test-key-of-16-bytes"), METRIC_UNITS)
         self.detector = self.new()
