@@ -9,9 +9,11 @@ from models.incidents import Condition
 from models.times import MINUTE_US, BadTime, parse_time_us
 from rules.incidents.dispatching import ACCEPT, RESOLVE, Dispatching
 from rules.incidents.dossier import Dossier
-from rules.incidents.fusion import Bin, Fusion, higher, rank
+from rules.incidents.fusion import Bin, Fusion
 from rules.incidents.ledger import Ledger
+from rules.incidents.merging import Merging
 from rules.incidents.reasons import Reason
+from rules.incidents.severity import higher, rank
 from rules.incidents.states import ENDED, ORDERED, Step, allows
 from rules.incidents.verification import CLEAR, Verification
 from rules.tables.model import SEVERITIES
@@ -25,8 +27,11 @@ class Refused(Exception):
 
 
 class Commanding:
-    def __init__(self, ledger: Ledger, dispatching: Dispatching, verification: Verification, fusion: Fusion) -> None:
-        self.ledger, self.dispatching, self.verification, self.fusion = ledger, dispatching, verification, fusion
+    def __init__(
+        self, ledger: Ledger, dispatching: Dispatching, verification: Verification, fusion: Fusion, merging: Merging
+    ) -> None:
+        self.ledger, self.dispatching, self.verification = ledger, dispatching, verification
+        self.fusion, self.merging = fusion, merging
         self.actions: dict[str, Callable[[Dossier, Command], None]] = {
             "confirm": self.confirm,
             "withdraw": self.withdraw,
@@ -105,34 +110,7 @@ class Commanding:
         target = self.ledger.dossiers.change(text(command, "into") or "")
         if target is None or target is dossier or target.state in ENDED:
             raise Refused("no open incident to merge into")
-        ledger = self.ledger
-        self.dispatching.cancel(dossier)
-        dossier.merged_into = target.incident_id
-        ledger.step(dossier, Step.MERGE, Reason.MERGED_BY_PERSON, command.actor)
-        ledger.unindex(target)
-        if target.rule is None:
-            target.rule, target.zone, target.values = dossier.rule, target.zone or dossier.zone, dossier.values
-        for identity, part in dossier.parts.items():
-            target.parts[identity] = part
-            ledger.by_detection[identity] = target.incident_id
-        dossier.parts = {}
-        ledger.index(target)
-        for ticket_id in dossier.tickets:
-            target.tickets.append(ticket_id)
-            note = ledger.tickets.change(ticket_id)
-            if note is not None:
-                note.incident_id = target.incident_id
-        target.callers.extend(c for c in dossier.callers if c not in target.callers)
-        dossier.tickets, dossier.callers = [], []
-        for topic in dossier.sources:
-            target.add_source(topic)
-        target.add_evidence(dossier.evidence)
-        target.count += dossier.count
-        target.first_us = min(target.first_us, dossier.first_us)
-        self.fusion.raise_to(target, dossier.severity)
-        target.life_safety = target.life_safety or dossier.life_safety
-        ledger.revise(target, Reason.JOINED, command.actor)
-        self.fusion.reassess(target)
+        self.merging.into(target, dossier, Reason.MERGED_BY_PERSON, command.actor)
 
     def suspend(self, dossier: Dossier, command: Command) -> None:
         """挂账: the order is taken back and its clocks stop; `resume` sends anew."""
@@ -178,7 +156,7 @@ class Commanding:
         severity = text(command, "severity") or higher(dossier.severity)
         if severity not in SEVERITIES or rank(severity) <= rank(dossier.severity):
             raise Refused("not higher")
-        dossier.severity = severity
+        self.fusion.severity.raise_to(dossier, severity)
         self.ledger.revise(dossier, Reason.ESCALATED_BY_PERSON, command.actor)
 
     def close(self, dossier: Dossier, command: Command) -> None:

@@ -23,13 +23,16 @@ from rules.incidents.dispatching import ACCEPT, RESOLVE, Dispatching
 from rules.incidents.dossier import FORGET
 from rules.incidents.entries import Spot, StateMismatch, rest_of
 from rules.incidents.feedback import FeedbackDesk
-from rules.incidents.fusion import ESCALATE, Bin, Fusion
+from rules.incidents.fusion import Bin, Fusion
 from rules.incidents.inputs import Decoder, Input, Position, Tick, Ticket, read
-from rules.incidents.ledger import EARLY_KEPT, QUIET, Ledger, Output
+from rules.incidents.joins import UNCONFIRMED, Joins
+from rules.incidents.ledger import EARLY_KEPT, INHERITED, QUIET, REACHED, WITNESS, Ledger, Output
+from rules.incidents.merging import Merging
 from rules.incidents.places import Crew, OnAtlas, Places, Sites, Unit
 from rules.incidents.reasons import Reason
+from rules.incidents.severity import EASE, ESCALATE
 from rules.incidents.tickets import Tickets
-from rules.incidents.verification import CLEAR, SETTLE, Verification
+from rules.incidents.verification import CLEAR, SETTLE, TIMEOUT, Verification
 from rules.language.model import Bundle
 from rules.tables import Tables
 
@@ -71,14 +74,26 @@ class Desk:
         self._fusion = Fusion(self._ledger, self._dispatching, self._verification)
         self._tickets = Tickets(self._ledger, self._dispatching, self._fusion)
         self._feedback = FeedbackDesk(self._ledger, self._dispatching, self._verification)
-        self._commanding = Commanding(self._ledger, self._dispatching, self._verification, self._fusion)
+        merging = Merging(self._ledger, self._dispatching, self._fusion)
+        self._joins = Joins(self._ledger, self._dispatching, self._fusion, self._tickets, merging)
+        self._commanding = Commanding(self._ledger, self._dispatching, self._verification, self._fusion, merging)
         self._timers = {
             ACCEPT: self._dispatching.accept_due,
             RESOLVE: self._dispatching.resolve_due,
             CLEAR: self._verification.clear_due,
             SETTLE: self._verification.settle_due,
-            ESCALATE: self._fusion.escalate_due,
+            TIMEOUT: self._verification.timeout_due,
+            INHERITED: self._verification.inherited_due,
+            UNCONFIRMED: self._joins.unconfirmed_due,
+            ESCALATE: self._fusion.severity.escalate_due,
+            EASE: self._fusion.severity.ease_due,
             FORGET: self._ledger.forget,
+        }
+
+        self._alarms = {
+            QUIET: lambda identity: self._take_all(self._fusion.quiet_over(identity)),
+            WITNESS: self._joins.witness_due,
+            REACHED: self._joins.reached_due,
         }
 
     @property
@@ -147,9 +162,9 @@ class Desk:
     def _take(self, found: Input, time_us: int) -> Bin:
         match found:
             case Detection():
-                return self._fusion.take(found)
+                return self._joins.take(found)
             case Ticket():
-                return self._tickets.take(found)
+                return self._joins.call(found)
             case Feedback():
                 return self._feedback.take(found, time_us)
             case Command():
@@ -158,6 +173,10 @@ class Desk:
                 return self._position(found)
             case _:
                 raise TypeError(type(found).__name__)
+
+    def _take_all(self, waited: list[Detection]) -> None:
+        for heard in waited:
+            self._joins.take(heard)
 
     def _position(self, found: Position) -> Bin:
         known = self._ledger.spots.look(found.vehicle_id)
@@ -172,7 +191,9 @@ class Desk:
         while ledger.unheard or ledger.just_ended:
             for dossier in ledger.just_ended:
                 self._fusion.ended(dossier)
-            ledger.just_ended.clear()
+            ended, ledger.just_ended = ledger.just_ended, []
+            for dossier in ended:
+                self._take_all(self._fusion.silence.released(dossier))
             for order_id in tuple(ledger.unheard):
                 ledger.unheard.remove(order_id)
                 self._feedback.heard_early(order_id)
@@ -183,8 +204,8 @@ class Desk:
         while (due := ledger.due(to_us)) is not None:
             due_us, identity, kind = due
             ledger.now_us = max(ledger.now_us, due_us)
-            if kind == QUIET:
-                self._fusion.quiet_over(identity)
+            if kind in self._alarms:
+                self._alarms[kind](identity)
             else:
                 self._timers[kind](ledger.to_change(identity))
             self._settle()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from geo.distance import distance_m
 from models.detections import Text
-from models.dispatch import DispatchOrder
+from models.dispatch import DispatchOrder, RecognitionRequest
 from models.ids import content_id
 from models.incidents import State
 from models.times import MINUTE_US
@@ -40,7 +40,27 @@ class Dispatching:
     def confirm(self, dossier: Dossier, reason: Reason, by: str | None = None) -> None:
         """Make it a case and send somebody."""
         self.ledger.step(dossier, Step.CONFIRM, reason, by)
+        self.ask_pictures(dossier)
         self.send(dossier, Reason.UNIT_ASSIGNED)
+
+    def ask_pictures(self, dossier: Dossier) -> None:
+        """Where the rule wants evidence: whoever keeps pictures is asked; which, the incident says (`pictures`)."""
+        ledger, rule = self.ledger, self.ledger.rule_of(dossier)
+        if rule is None or rule.evidence is None:
+            return
+        first = next(iter(dossier.parts.values()), None)
+        identity = content_id("q", dossier.incident_id, dossier.revision, "evidence")
+        request = RecognitionRequest(
+            request_id=identity,
+            incident_id=dossier.incident_id,
+            sensor_id=None if first is None else first.key.get("sensor_id"),
+            lon=dossier.lon,
+            lat=dossier.lat,
+            not_before=ledger.time(dossier.first_us - rule.evidence.span_us),
+            want="evidence",
+            at=ledger.time(ledger.now_us),
+        )
+        ledger.outputs.append(Output("recognition.requests", dossier.incident_id, request, identity))
 
     def send(
         self,

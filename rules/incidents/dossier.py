@@ -40,6 +40,12 @@ class Part(msgspec.Struct, array_like=True, gc=False):
     coverage: float
     cleared_us: int | None = None
     stages: list[str] = []
+    witness: bool = False
+    """Told as suspected: what it means is decided by a join."""
+    unseen: bool = False
+    """It counts as cleared by a time-out, while its source was silent."""
+    fingerprint: str = ""
+    """Of the rule, or its part, that told of it: under another one nobody watches it any more."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -118,6 +124,15 @@ class Dossier(Head, array_like=True, kw_only=True, gc=False):
     escalated: int = 0
     """How many of the rule's timed escalations have been taken."""
     raised_by_count: bool = False
+    floor: str = ""
+    """The severity without the escalations that can be taken back."""
+    lifted: dict[int, int] = {}
+    """Of those, by their number in the rule: since when it no longer holds; 0: it holds."""
+    # clauses
+    variant: str | None = None
+    """Why another variant than the rule's base held when it opened."""
+    suppressed: dict[str, int] = {}
+    """How many raises of which rules it silences or has silenced."""
     # the rest
     history: list[Entry] = []
     history_dropped: int = 0

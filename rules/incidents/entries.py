@@ -8,7 +8,9 @@
 | `e/<order_id>` | feedback of an order not yet issued |
 | `g/<detection_id>` | the end of a detection not yet seen |
 | `q/<id>` | a quiet time |
-| `w/<detection_id>` | a detection that waits for the end of one |
+| `w/<detection_id>` | a detection that waits for the end of one, or of the incident that silences it |
+| `j/<id>` | what one source says to a join |
+| `o/<id>` | what of a sequence was reached for one key |
 | `s/<generation>/<block>` | ids of feedback and commands that were taken |
 | `rest` | the version, the time, and where the counting stands |
 
@@ -23,9 +25,11 @@ import msgspec
 
 from models.detections import Detection
 from models.dispatch import Feedback
+from rules.incidents.inputs import Ticket
+from rules.patterns.sequence import Progress
 
-VERSION = 2
-LETTERS = ("i", "t", "v", "e", "g", "q", "w", "s")
+VERSION = 3
+LETTERS = ("i", "t", "v", "e", "g", "q", "w", "j", "o", "s")
 
 
 class StateMismatch(Exception):
@@ -86,10 +90,50 @@ class Quiet(msgspec.Struct, array_like=True, gc=False):
 
 
 class Waiting(msgspec.Struct, array_like=True):
-    """A detection inside a rule's quiet time: it opens when that ends, unless it has cleared by then."""
+    """A detection inside a rule's quiet time, or silenced by an incident: it opens when that ends, unless it has
+    cleared by then."""
 
     due_us: int
+    """0: not a time but the end of the incident `by`."""
     heard: list[Detection]
+    by: str = ""
+    number: int = 0
+
+
+class Witness(msgspec.Struct, array_like=True):
+    """What one source says to a join: it is there, from `first_us` to at least `last_us`. All times are event times.
+
+    `identity` is the detection's or the ticket's. `heard` is what an incident opens with where none has been opened for
+    it yet, `ended` its end; `call` is the ticket, without its text."""
+
+    rule: str
+    join: str
+    source: str
+    who: str
+    identity: str
+    first_us: int
+    last_us: int
+    due_us: int
+    """When it is to be forgotten; of a step, when it is certain that none before it is still to come."""
+    key: str
+    lon: float | None
+    lat: float | None
+    error_m: float
+    call: Ticket | None = None
+    heard: Detection | None = None
+    ended: Detection | None = None
+    number: int = 0
+
+
+class Reached(msgspec.Struct, array_like=True):
+    """How far a sequence has come for one key."""
+
+    rule: str
+    join: str
+    due_us: int
+    progress: Progress
+    seen: list[Detection]
+    """What its steps were told by."""
     number: int = 0
 
 

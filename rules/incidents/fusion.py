@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from geo.distance import distance_m
-from models.columns import Scalar
 from models.detections import Detection, Text
 from models.dispatch import Notice, RecognitionRequest
 from models.ids import content_id
@@ -16,27 +15,29 @@ from models.times import parse_rfc3339_us
 from rules.incidents.dispatching import Dispatching
 from rules.incidents.dossier import KEPT_PARTS, Dossier, Part
 from rules.incidents.entries import Gone, Quiet, Waiting
-from rules.incidents.ledger import QUIET, QUIET_END, Ledger, Output, key_text, never_clears, overall
+from rules.incidents.ledger import QUIET, QUIET_END, Ledger, Output, key_text, never_clears, overall, told_by
 from rules.incidents.reasons import Reason
+from rules.incidents.severity import Severity, scalars
+from rules.incidents.silence import Silence
 from rules.incidents.states import ENDED, GRACE, Step
 from rules.incidents.verification import Verification
 from rules.language.model import Rule, Stage, Variant
 from rules.language.zones import zone_matches
-from rules.tables.model import SEVERITIES
 
 Bin = Literal["used", "duplicate", "filtered", "late"]
-ESCALATE = "escalate"
-NO_MERGE_US = 0
 
 
 class Fusion:
     def __init__(self, ledger: Ledger, dispatching: Dispatching, verification: Verification) -> None:
         self.ledger, self.dispatching, self.verification = ledger, dispatching, verification
+        self.severity = Severity(ledger)
+        self.silence = Silence(ledger)
 
     # ------------------------------------------------------------------------------------------------- the four kinds
 
-    def take(self, heard: Detection) -> Bin:
-        """One transition. Doubled ones are known by what the incident already holds, at any distance."""
+    def take(self, heard: Detection, into: Dossier | None = None) -> Bin:
+        """One transition. Doubled ones are known by what the incident already holds, at any distance. `into`: the open
+        incident that a first one belongs to, where a join knows."""
         ledger = self.ledger
         rule = ledger.rules.get(heard.rule)
         if rule is None or rule.status != "active":
@@ -48,10 +49,10 @@ class Fusion:
             return self.wait(rule, heard)
         dossier = ledger.dossiers.change(ledger.by_detection.get(identity, ""))
         if dossier is None:
-            return self.first_heard(rule, heard, at_us)
+            return self.first_heard(rule, heard, at_us, into)
         return self.heard_again(rule, dossier, dossier.parts[identity], heard, at_us)
 
-    def first_heard(self, rule: Rule, heard: Detection, at_us: int) -> Bin:
+    def first_heard(self, rule: Rule, heard: Detection, at_us: int, into: Dossier | None) -> Bin:
         ledger = self.ledger
         over = f"d:{heard.detection_id}" in ledger.seen_ids
         if heard.kind == "cleared":
@@ -64,18 +65,18 @@ class Fusion:
             return "filtered"
         if over:
             return "duplicate"
-        if self.keeps_quiet(rule, heard):
-            return "filtered" if never_clears(rule) else "used"
-        self.admit(rule, heard, at_us)
+        if self.keeps_quiet(rule, heard) or self.silence.silenced(rule, heard):
+            return "filtered" if never_clears(told_by(rule, heard)) else "used"
+        self.admit(rule, heard, at_us, into)
         gone = ledger.gone.drop(heard.detection_id)
         if gone is not None:
             self.take(gone.heard)
         return "used"
 
-    def admit(self, rule: Rule, heard: Detection, at_us: int) -> None:
+    def admit(self, rule: Rule, heard: Detection, at_us: int, into: Dossier | None) -> None:
         """The first transition of a detection: into an open incident, or a new one."""
         part = self.part(rule, heard, at_us)
-        dossier = self.match(rule, heard, part)
+        dossier = into or self.whole(rule, heard) or self.match(rule, heard, part)
         if dossier is None:
             self.open(rule, heard, part, at_us)
         else:
@@ -100,6 +101,7 @@ class Fusion:
                 if part.cleared_us is not None:
                     return "duplicate"
                 part.cleared_us = at_us
+                part.unseen = self.timed_out(rule, heard)
                 self.say(rule, dossier, part, heard, at_us)
                 return "used"
 
@@ -127,7 +129,14 @@ class Fusion:
         if part.condition == Condition.STILL:
             self.verification.seen_still(dossier, at_us)
         if heard.kind != "cleared" and dossier.state not in ENDED:
-            self.escalate_when(rule, dossier, heard)
+            self.severity.escalate_when(rule, dossier, heard)
+
+    def timed_out(self, rule: Rule, heard: Detection) -> bool:
+        """It ended by its rule's time-out, and its source was silent for more of its time than the rule allows."""
+        close = self.variant(rule, heard).close
+        if close.timeout_us is None or heard.coverage >= close.min_coverage:
+            return False
+        return parse_rfc3339_us(heard.event_time) - parse_rfc3339_us(heard.opened_event_time) >= close.timeout_us
 
     def reassess(self, dossier: Dossier) -> None:
         """The condition of the whole from that of its parts; a change has its consequences at once."""
@@ -164,6 +173,8 @@ class Fusion:
             count=1,
             coverage=part.coverage,
             sources=list(heard.sources),
+            floor=heard.severity,
+            variant=self.variant(rule, heard).reason,
         )
         dossier.parts[part.detection_id] = part
         dossier.add_evidence(heard.evidence)
@@ -171,15 +182,17 @@ class Fusion:
         ledger.dossiers.add(dossier)
         ledger.by_detection[part.detection_id] = dossier.incident_id
         ledger.index(dossier)
-        self.time_escalations(rule, dossier)
-        if heard.suspected or (rule.base.stages and heard.stage is None):
+        self.severity.time_escalations(rule, dossier)
+        self.verification.time_out(rule, dossier)
+        if heard.suspected or (told_by(rule, heard).base.stages and heard.stage is None):
             ledger.revise(dossier, Reason.DETECTED)
         else:
             self.do_stage(rule, dossier, heard)
-        self.escalate_when(rule, dossier, heard)
+        self.severity.escalate_when(rule, dossier, heard)
 
     def part(self, rule: Rule, heard: Detection, at_us: int) -> Part:
-        forever = never_clears(rule)
+        teller = told_by(rule, heard)
+        forever = never_clears(teller)
         return Part(
             detection_id=heard.detection_id,
             rule=rule.id,
@@ -191,6 +204,8 @@ class Fusion:
             never_clears=forever,
             coverage=heard.coverage,
             stages=[stage_of(heard)],
+            witness=heard.suspected,
+            fingerprint=teller.fingerprint,
         )
 
     def refresh(self, dossier: Dossier, part: Part, heard: Detection) -> None:
@@ -248,6 +263,10 @@ class Fusion:
     def candidates(self, rule: Rule, heard: Detection) -> Iterator[tuple[float, Dossier]]:
         """(metres, open incident) of the rule as near as its `merge` says, or of the type while only citizens told."""
         ledger = self.ledger
+        for other in self.downstream(rule, heard):
+            key = key_text({**heard.key, "segment_id": other})
+            for dossier in ledger.open_named(f"rule:{rule.id}", f"key:{key}"):
+                yield 0.0, dossier
         kind = ledger.tables.type_of(heard.type)
         type_radius_m = kind.radius_m if kind is not None else 0.0
         merge = rule.merge
@@ -276,6 +295,27 @@ class Fusion:
                     if metres <= type_radius_m + (dossier.error_m or 0.0):
                         yield metres, dossier
 
+    def whole(self, rule: Rule, heard: Detection) -> Dossier | None:
+        """The open incident of the whole that its device belongs to, e.g. of its gateway, whenever that began."""
+        ledger = self.ledger
+        group = ledger.group_of(rule.id, heard.key)
+        if group is None:
+            return None
+        name = f"key:{key_text({ledger.groups[rule.id]: group})}"
+        found = [d for d in ledger.open_named(f"rule:{rule.id}", name) if d.condition != Condition.CLEARED]
+        return ledger.to_change(min(found, key=lambda d: (d.first_us, d.incident_id)).incident_id) if found else None
+
+    def downstream(self, rule: Rule, heard: Detection) -> Iterator[str]:
+        """The segments its traffic goes to, as many on as the rule says, the nearest first."""
+        segment = heard.key.get("segment_id")
+        newest = [] if segment is None else [segment]
+        known = set(newest)
+        for _ in range(rule.upstream_segments):
+            following = dict.fromkeys(s for one in newest for s in self.ledger.places.downstream(one))
+            newest = [s for s in following if s not in known]
+            known.update(newest)
+            yield from newest
+
     def fits(self, rule: Rule, dossier: Dossier, part: Part) -> bool:
         """Within the window of its first opening, and opened before the incident's condition had cleared."""
         kind = self.ledger.tables.type_of(dossier.type)
@@ -298,16 +338,16 @@ class Fusion:
         ledger.index(dossier)
         ledger.by_detection[part.detection_id] = dossier.incident_id
         if adopted:
-            self.time_escalations(rule, dossier)
+            self.severity.time_escalations(rule, dossier)
             self.refresh(dossier, part, heard)
         dossier.first_us = min(dossier.first_us, part.opened_us)
         dossier.add_evidence(heard.evidence)
-        self.raise_to(dossier, heard.severity)
+        self.severity.raise_to(dossier, heard.severity)
         known = len(dossier.sources)
         for topic in heard.sources:
             dossier.add_source(topic)
         another = len(dossier.sources) > known
-        self.count_up(dossier)
+        self.severity.count_up(dossier)
         before = dossier.condition
         dossier.condition = overall(dossier)
         dossier.coverage = min(p.coverage for p in dossier.parts.values())
@@ -315,12 +355,12 @@ class Fusion:
             dossier.cleared_us, dossier.passed = None, False
             dossier.timers.pop("clear", None)
         ledger.revise(dossier, Reason.JOINED)
-        if another and dossier.state == State.SUSPECTED:
+        if another and dossier.state == State.SUSPECTED and not (heard.suspected and rule.joins):
             self.dispatching.confirm(dossier, Reason.CORRELATED)
-        elif not heard.suspected and not (rule.base.stages and heard.stage is None):
+        elif not heard.suspected and not (told_by(rule, heard).base.stages and heard.stage is None):
             self.do_stage(rule, dossier, heard)
         self.verification.seen_still(dossier, part.opened_us if part.never_clears else at_us)
-        self.escalate_when(rule, dossier, heard)
+        self.severity.escalate_when(rule, dossier, heard)
 
     def bound_parts(self, dossier: Dossier) -> None:
         if len(dossier.parts) <= KEPT_PARTS:
@@ -333,21 +373,12 @@ class Fusion:
                 self.ledger.counts["parts_forgotten"] += 1
                 return
 
-    def count_up(self, dossier: Dossier) -> None:
-        """One more report; from so many on it is graver."""
-        dossier.count += 1
-        kind = self.ledger.tables.type_of(dossier.type)
-        raise_at = None if kind is None else kind.raise_at
-        if raise_at is not None and dossier.count >= raise_at and not dossier.raised_by_count:
-            dossier.raised_by_count = True
-            dossier.severity = higher(dossier.severity)
-
     # ------------------------------------------------------------------------------------------------- stages
 
     def do_stage(self, rule: Rule, dossier: Dossier, heard: Detection) -> None:
         if dossier.state in ENDED:
             return
-        do = heard.stage if rule.base.stages else "open_case"
+        do = heard.stage if told_by(rule, heard).base.stages else "open_case"
         match do:
             case "remind_owner":
                 if dossier.state == State.SUSPECTED:
@@ -398,6 +429,7 @@ class Fusion:
         return self.variant(rule, heard).stages
 
     def variant(self, rule: Rule, heard: Detection) -> Variant:
+        rule = told_by(rule, heard)
         opened_us = parse_rfc3339_us(heard.opened_event_time)
         for variant in rule.variants[:-1]:
             applies = variant.applies
@@ -412,40 +444,6 @@ class Fusion:
             return variant
         return rule.base
 
-    # ------------------------------------------------------------------------------------------------- severity
-
-    def time_escalations(self, rule: Rule, dossier: Dossier) -> None:
-        """The next timed escalation. Severity only goes up: the language has no word yet for the way down."""
-        timed = [e for e in rule.escalate if e.after_us is not None]
-        if dossier.escalated < len(timed):
-            after_us = timed[dossier.escalated].after_us
-            assert after_us is not None
-            self.ledger.set_timer(dossier, ESCALATE, dossier.first_us + after_us)
-
-    def escalate_due(self, dossier: Dossier) -> None:
-        rule = self.ledger.rule_of(dossier)
-        if rule is None or dossier.state in ENDED:
-            return
-        timed = [e for e in rule.escalate if e.after_us is not None]
-        if dossier.escalated < len(timed):
-            found = timed[dossier.escalated]
-            dossier.escalated += 1
-            if dossier.condition != Condition.CLEARED and self.raise_to(dossier, found.severity):
-                self.ledger.revise(dossier, Reason.SEVERITY_RAISED)
-            self.time_escalations(rule, dossier)
-
-    def escalate_when(self, rule: Rule, dossier: Dossier, heard: Detection) -> None:
-        for escalation in rule.escalate:
-            holds = escalation.when is not None and escalation.when.value(scalars(heard)) is True
-            if holds and self.raise_to(dossier, escalation.severity):
-                self.ledger.revise(dossier, Reason.SEVERITY_RAISED)
-
-    def raise_to(self, dossier: Dossier, severity: str) -> bool:
-        if rank(severity) <= rank(dossier.severity):
-            return False
-        dossier.severity = severity
-        return True
-
     # ------------------------------------------------------------------------------------------------- quiet time
 
     def keeps_quiet(self, rule: Rule, heard: Detection) -> bool:
@@ -457,7 +455,7 @@ class Fusion:
         if quiet is None or max(ledger.now_us, parse_rfc3339_us(heard.opened_event_time)) >= quiet.until_us:
             return False
         ledger.counts["quieted"] += 1
-        if never_clears(rule):
+        if never_clears(told_by(rule, heard)):
             ledger.remember(f"d:{heard.detection_id}")
         else:
             ledger.waiting.keep(heard.detection_id, Waiting(quiet.until_us, [heard]))
@@ -474,15 +472,14 @@ class Fusion:
             waiting = shelf.look(heard.detection_id)
             if waiting is None or any(h.kind == "stage" and h.stage == heard.stage for h in waiting.heard):
                 return "duplicate"
-            shelf.keep(heard.detection_id, Waiting(waiting.due_us, [*waiting.heard, heard]))
+            shelf.keep(heard.detection_id, Waiting(waiting.due_us, [*waiting.heard, heard], waiting.by))
             return "used"
         return "duplicate" if heard.kind == "raised" else "used"
 
-    def quiet_over(self, detection_id: str) -> None:
-        """The quiet time is over and it is still there."""
+    def quiet_over(self, detection_id: str) -> list[Detection]:
+        """The quiet time is over and it is still there: what is to be taken now."""
         waiting = self.ledger.waiting.drop(detection_id)
-        for heard in () if waiting is None else waiting.heard:
-            self.take(heard)
+        return [] if waiting is None else waiting.heard
 
     def ended(self, dossier: Dossier) -> None:
         """The incident has ended: its rule keeps quiet about the same things for a while."""
@@ -532,27 +529,5 @@ def both(name: Text | str | None, otherwise: str | None) -> dict[str, str | None
     return {"zh": otherwise, "en": otherwise}
 
 
-def scalars(heard: Detection) -> dict[str, Scalar]:
-    """What an expression may ask of a detection; a tokenised field is its token. `time_us` is for hour and weekday."""
-    found: dict[str, Scalar] = {**heard.key, "time_us": parse_rfc3339_us(heard.event_time)}
-    for name, value in heard.attributes.items():
-        if isinstance(value, Mapping):
-            token = value.get("token")
-            found[name] = token if isinstance(token, str) else None
-        elif value is None or isinstance(value, float | int | bool | str):
-            found[name] = value
-    value = heard.value
-    found["value"] = value
-    return found
-
-
 def quiet_key(rule_id: str, zone: str | None, key: Mapping[str, str]) -> str:
     return content_id("q", rule_id, zone, key_text(dict(key)))
-
-
-def rank(severity: str) -> int:
-    return SEVERITIES.index(severity) if severity in SEVERITIES else 0
-
-
-def higher(severity: str) -> str:
-    return SEVERITIES[min(rank(severity) + 1, len(SEVERITIES) - 1)]

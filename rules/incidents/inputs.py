@@ -41,6 +41,12 @@ class Ticket(NamedTuple):
     lat: float | None
     error_m: float | None
     area: str | None
+    line: str | None = None
+    kind: str | None = None
+
+    def fields(self) -> dict[str, Scalar]:
+        """What an expression of a rule may ask of it."""
+        return self._asdict()
 
 
 class Position(NamedTuple):
@@ -128,6 +134,8 @@ def ticket(cell: dict[str, Scalar], time_us: int, area: str | None) -> Ticket:
         lat=number(cell, "lat"),
         error_m=number(cell, "error_m"),
         area=area,
+        line=text(cell, "line"),
+        kind=text(cell, "kind"),
     )
 
 

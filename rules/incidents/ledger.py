@@ -13,14 +13,26 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from models.detections import Text
+from models.detections import Detection, Text
 from models.dispatch import HotlineReply
 from models.ids import content_id
 from models.incidents import Condition, Deadline, Incident, Place, State
-from models.times import HOUR_US, format_time
+from models.times import HOUR_US, SECOND_US, format_time
 from rules.incidents.cabinet import Cabinet
-from rules.incidents.dossier import FORGET, SHOWN_DETECTIONS, SHOWN_TICKETS, Dossier, Head
-from rules.incidents.entries import VERSION, Gone, Quiet, Rest, Spot, Strays, TicketNote, Waiting, by_letter
+from rules.incidents.dossier import FORGET, SHOWN_DETECTIONS, SHOWN_TICKETS, Dossier, Head, Part
+from rules.incidents.entries import (
+    VERSION,
+    Gone,
+    Quiet,
+    Reached,
+    Rest,
+    Spot,
+    Strays,
+    TicketNote,
+    Waiting,
+    Witness,
+    by_letter,
+)
 from rules.incidents.near import Near
 from rules.incidents.places import Places
 from rules.incidents.reasons import Reason
@@ -28,7 +40,8 @@ from rules.incidents.rendering import render
 from rules.incidents.seen import Seen
 from rules.incidents.shelf import Shelf
 from rules.incidents.states import ENDED, ORDERED, Step, after
-from rules.language.model import Bundle, DispatchClause, Event, Rule
+from rules.incidents.witnesses import Witnesses
+from rules.language.model import Absent, Bundle, DispatchClause, Event, EvidenceClause, InSequence, Rule, Transition
 from rules.tables import Tables
 
 REOPEN_US = 7 * 24 * HOUR_US  # an ended incident can be reopened so long, then it leaves the memory
@@ -38,8 +51,10 @@ SEEN_US = 12 * HOUR_US  # ids of feedback and commands are remembered so long at
 POSITION_US = 24 * HOUR_US  # a vehicle silent for so long is forgotten
 HEAP_SLACK = 4  # alarms in the heap for each that may be living before the stale ones are taken out: a pause, and rare
 HEAP_LEAST = 64
-TIMERS = 2  # that an incident has as a rule; with the slack more than the most it can have
-QUIET, QUIET_END = "quiet", "quiet_end"
+TIMERS = 3  # that an incident has as a rule; with the slack more than the most it can have
+QUIET, QUIET_END, WITNESS, REACHED = "quiet", "quiet_end", "witness", "reached"
+INHERITED = "inherited"
+INHERITED_US = 24 * HOUR_US  # what nobody watches any more ends after so long, where its rule says nothing
 
 
 class Output(NamedTuple):
@@ -51,7 +66,16 @@ class Output(NamedTuple):
     id: str
 
 
-AnyShelf = Shelf[TicketNote] | Shelf[Spot] | Shelf[Strays] | Shelf[Gone] | Shelf[Quiet] | Shelf[Waiting]
+AnyShelf = (
+    Shelf[TicketNote]
+    | Shelf[Spot]
+    | Shelf[Strays]
+    | Shelf[Gone]
+    | Shelf[Quiet]
+    | Shelf[Waiting]
+    | Shelf[Witness]
+    | Shelf[Reached]
+)
 
 
 class Ledger:
@@ -64,6 +88,9 @@ class Ledger:
         """Orders issued in this step: feedback that came before them is due."""
         self.just_ended: list[Dossier] = []
         """Incidents that ended in this step: their rules keep quiet from now on."""
+        self.groups = {rule.id: name for rule in bundle.rules if (name := parent_of(rule)) is not None}
+        """By rule: the property of devices whose whole falls silent as one."""
+        self.silencers = {clause.rule for rule in bundle.rules for clause in rule.suppressed_by}
         self._rest_stored = b""
         self._forget_all()
 
@@ -82,6 +109,11 @@ class Ledger:
         """By what `quiet_key` makes of rule, zone and key."""
         self.waiting = Shelf("w", Waiting)
         """By detection."""
+        self.silenced: dict[str, dict[str, None]] = {}
+        """By incident: the detections that wait for its end."""
+        self.witnesses = Witnesses()
+        self.reached = Shelf("o", Reached)
+        """By what `witness_id` makes of rule, sequence and key."""
         self.seen_ids = Seen(SEEN_US)
         self._messages: dict[str, tuple[dict[str, Any], tuple[object, ...], Text]] = {}
         self.by_detection: dict[str, str] = {}
@@ -96,7 +128,8 @@ class Ledger:
 
     @property
     def shelves(self) -> tuple[AnyShelf, ...]:
-        return self.tickets, self.spots, self.early, self.gone, self.quiet, self.waiting
+        kept = self.tickets, self.spots, self.early, self.gone, self.quiet, self.waiting
+        return *kept, self.witnesses.shelf, self.reached
 
     def snapshot(self) -> dict[str, bytes]:
         found = {"rest": self._rest(), **self.dossiers.snapshot(), **self.seen_ids.snapshot()}
@@ -133,7 +166,14 @@ class Ledger:
             self._join_unit(spot)
         for identity, blob in kinds["i"].items():
             self._find_again(self.dossiers.put_back(identity, blob))
-        self.heap += [(waiting.due_us, identity, QUIET) for identity, waiting in self.waiting]
+        self.witnesses.reindex()
+        for identity, waiting in self.waiting:
+            if waiting.by:
+                self.silenced.setdefault(waiting.by, {})[identity] = None
+            else:
+                self.heap.append((waiting.due_us, identity, QUIET))
+        self.heap += [(witness.due_us, identity, WITNESS) for identity, witness in self.witnesses.shelf]
+        self.heap += [(reached.due_us, identity, REACHED) for identity, reached in self.reached]
         self.heap += [(quiet.until_us, identity, QUIET_END) for identity, quiet in self.quiet]
         heapify(self.heap)
 
@@ -149,6 +189,20 @@ class Ledger:
             self.index(head)
         for kind, due_us in head.timers.items():
             self.heap.append((due_us, identity, kind))
+        if head.state not in ENDED and INHERITED not in head.timers and self._orphaned(head):
+            rule = self.rule_of(head)
+            timeout_us = None if rule is None else rule.base.close.timeout_us
+            self.set_timer(self.to_change(identity), INHERITED, self.now_us + (timeout_us or INHERITED_US))
+
+    def _orphaned(self, head: Head) -> bool:
+        return head.rule is not None and any(self.orphan(part) for part in head.parts.values())
+
+    def orphan(self, part: Part) -> bool:
+        """Nobody watches it any more: its rule, or the part of it that told of it, is gone or another."""
+        rule = self.rules.get(part.rule)
+        if rule is None or rule.status != "active":
+            return True
+        return bool(part.fingerprint) and all(part.fingerprint != one.fingerprint for one in rule.parts or (rule,))
 
     def fold(self) -> None:
         """The end of a call: what is not needed any more is put away."""
@@ -247,10 +301,21 @@ class Ledger:
         if dossier.rule is None:
             return []
         names = [] if dossier.zone is None else [f"rule:{dossier.rule}|zone:{dossier.zone}"]
+        if dossier.rule in self.silencers:
+            names.append(f"rule:{dossier.rule}|open")
         first = next(iter(dossier.parts.values()), None)
         if first is not None:
             names.append(f"rule:{dossier.rule}|key:{key_text(first.key)}")
+            group = self.group_of(dossier.rule, first.key)
+            if group is not None:
+                names.append(f"rule:{dossier.rule}|of:{group}")
         return names
+
+    def group_of(self, rule_id: str, key: Mapping[str, str]) -> str | None:
+        """To what whole the device of this key belongs, where the rule speaks of such; None of the whole itself."""
+        name = self.groups.get(rule_id)
+        device = key.get("device_id") or key.get("sensor_id")
+        return None if name is None or device is None else self.places.device_property(device, name)
 
     def _cell_m(self, group: str) -> float:
         """By the group alone: how far a look-up reaches may not depend on which incident came first."""
@@ -276,7 +341,8 @@ class Ledger:
 
     def set_alarm(self, kind: str, identity: str, due_us: int) -> None:
         heappush(self.heap, (due_us, identity, kind))
-        living = TIMERS * len(self.dossiers) + len(self.waiting) + len(self.quiet)
+        short = len(self.waiting), len(self.quiet), len(self.witnesses), len(self.reached)
+        living = TIMERS * len(self.dossiers) + sum(short)
         if len(self.heap) > max(HEAP_LEAST, HEAP_SLACK * living):
             self.heap = [alarm for alarm in self.heap if self._may_be_due(*alarm)]
             heapify(self.heap)
@@ -288,6 +354,12 @@ class Ledger:
         if kind == QUIET_END:
             quiet = self.quiet.look(identity)
             return quiet is not None and quiet.until_us == due_us
+        if kind == WITNESS:
+            witness = self.witnesses.look(identity)
+            return witness is not None and witness.due_us == due_us
+        if kind == REACHED:
+            reached = self.reached.look(identity)
+            return reached is not None and reached.due_us == due_us
         return self.dossiers.expects(identity, kind, due_us)
 
     def due(self, to_us: int) -> tuple[int, str, str] | None:
@@ -298,7 +370,7 @@ class Ledger:
                 continue
             if kind == QUIET_END:
                 self.quiet.drop(identity)
-            elif kind == QUIET:
+            elif kind in (QUIET, WITNESS, REACHED):
                 return due_us, identity, kind
             elif self.read(identity).timers.get(kind) == due_us:
                 del self.to_change(identity).timers[kind]
@@ -422,7 +494,20 @@ class Ledger:
             count=d.count,
             evidence=list(d.evidence),
             message=self.message(d),
+            attributes=self.attributes(d),
         )
+
+    def attributes(self, d: Dossier) -> dict[str, Any]:
+        """What only some incidents have to say: an override's reason, whom it silences, what pictures go with it."""
+        found: dict[str, Any] = {}
+        if d.variant is not None:
+            found["override_reason"] = d.variant
+        if d.suppressed:
+            found["suppressed"] = {rule: d.suppressed[rule] for rule in sorted(d.suppressed)}
+        rule = self.rule_of(d)
+        if rule is not None and rule.evidence is not None:
+            found["pictures"] = pictures(rule.evidence)
+        return found
 
     def message(self, d: Dossier) -> Text:
         """Rendered anew only when something it may name has changed."""
@@ -488,13 +573,46 @@ def key_text(key: dict[str, str]) -> str:
     return "\x1f".join(f"{name}={key[name]}" for name in sorted(key))
 
 
+def told_by(rule: Rule, heard: Detection) -> Rule:
+    """The part of the rule that told it, or the rule itself."""
+    return next((part for part in rule.parts if part.part == heard.part), rule)
+
+
 def never_clears(rule: Rule) -> bool:
-    return isinstance(rule.base.detect, Event)
+    """Of a rule or a part of one: what it tells of has no end that a stream could show."""
+    match rule.base.detect:
+        case Event() | InSequence() | Transition(change="exit" | "cross"):
+            return True
+        case _:
+            return False
+
+
+def parent_of(rule: Rule) -> str | None:
+    for one in rule.parts or (rule,):
+        if isinstance(one.base.detect, Absent) and one.base.detect.parent is not None:
+            return one.base.detect.parent
+    return None
+
+
+def pictures(clause: EvidenceClause) -> dict[str, Any]:
+    return {
+        "frames": clause.frames,
+        "span_s": clause.span_us / SECOND_US,
+        "mask": list(clause.mask),
+        "retain_s": None if clause.retain_us is None else clause.retain_us / SECOND_US,
+    }
 
 
 def overall(dossier: Dossier) -> Condition:
-    """Still while any part is; cleared when all are; else unknown."""
-    conditions = [part.condition for part in dossier.parts.values()]
+    """Still while any part is; cleared when all are; else unknown.
+
+    A witness that has no end (a call, a single picture) says nothing of the end where another part can; an event that
+    raised the incident by itself keeps it unknown: a person verifies it.
+    """
+    parts = list(dossier.parts.values())
+    if any(not part.never_clears for part in parts):
+        parts = [part for part in parts if not (part.never_clears and part.witness)]
+    conditions = [part.condition for part in parts]
     if not conditions:
         return Condition.UNKNOWN
     if Condition.STILL in conditions:

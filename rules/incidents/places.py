@@ -56,6 +56,12 @@ class Places(Protocol):
     def device_owner(self, device_id: str) -> str | None:
         """In clear: to be masked before it goes anywhere."""
 
+    def device_property(self, device_id: str, name: str) -> str | None:
+        """What the registry says of it, e.g. its gateway."""
+
+    def downstream(self, segment_id: str) -> Sequence[str]:
+        """The segments that traffic goes to from this one."""
+
     def around(self, lon: float, lat: float) -> Text | None:
         """What people would call this point."""
 
@@ -83,6 +89,14 @@ class Sites:
     segments: Mapping[str, Text] = field(default_factory=dict)
     owners: Mapping[str, str] = field(default_factory=dict)
     area: str | None = None
+    gateways: Mapping[str, str] = field(default_factory=dict)
+    next_segments: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def device_property(self, device_id: str, name: str) -> str | None:
+        return self.gateways.get(device_id) if name == "gateway" else None
+
+    def downstream(self, segment_id: str) -> Sequence[str]:
+        return self.next_segments.get(segment_id, ())
 
     def zone_name(self, path: str) -> Text | None:
         return self.zones.get(path)
@@ -127,6 +141,15 @@ class OnAtlas:
     def device_owner(self, device_id: str) -> str | None:
         device = None if self._atlas.registry is None else self._atlas.registry.devices.get(device_id)
         return None if device is None else device.owner
+
+    def device_property(self, device_id: str, name: str) -> str | None:
+        device = None if self._atlas.registry is None else self._atlas.registry.devices.get(device_id)
+        found = getattr(device, name, None)
+        return found if isinstance(found, str) else None
+
+    def downstream(self, segment_id: str) -> Sequence[str]:
+        segment = None if self._atlas.registry is None else self._atlas.registry.segments.get(segment_id)
+        return () if segment is None else segment.downstream
 
     def around(self, lon: float, lat: float) -> Text | None:
         """The smallest named zone there, else the road nearby, else the area."""

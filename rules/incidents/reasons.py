@@ -19,6 +19,11 @@ class Reason(StrEnum):
     SEVERITY_RAISED = "severity_raised"
     CONDITION_CHANGED = "condition_changed"
     LEFT_IN_GRACE = "left_in_grace"
+    NOT_CONFIRMED = "not_confirmed"
+    MERGED = "merged"
+    SEVERITY_LOWERED = "severity_lowered"
+    SUPPRESSING = "suppressing"
+    INHERITED = "inherited"
     # dispatch
     UNASSIGNED = "unassigned"
     UNIT_ASSIGNED = "unit_assigned"

@@ -9,11 +9,13 @@ from models.incidents import State
 from rules.incidents.dispatching import Dispatching
 from rules.incidents.dossier import Dossier
 from rules.incidents.entries import TicketNote
-from rules.incidents.fusion import Bin, Fusion, higher
+from rules.incidents.fusion import Bin, Fusion
 from rules.incidents.inputs import Ticket
 from rules.incidents.ledger import ANSWERS, Ledger
 from rules.incidents.reasons import Reason
+from rules.incidents.severity import higher
 from rules.incidents.states import ENDED
+from rules.language.model import Rule
 from rules.tables.model import IncidentType
 
 TOPIC = "hotline.tickets"
@@ -25,24 +27,28 @@ class Tickets:
     def __init__(self, ledger: Ledger, dispatching: Dispatching, fusion: Fusion) -> None:
         self.ledger, self.dispatching, self.fusion = ledger, dispatching, fusion
 
-    def take(self, ticket: Ticket) -> Bin:
+    def take(self, ticket: Ticket, into: Dossier | None = None) -> Bin:
+        """`into`: the open incident that it belongs to, where a join knows."""
         ledger = self.ledger
         note = ledger.tickets.look(ticket.ticket_id)
         if note is None:
             note = TicketNote(ticket.ticket_id, ticket.time_us, ledger.now_us)
             ledger.tickets.keep(ticket.ticket_id, note)
-            self.place(ticket, note)
+            self.place(ticket, note, into)
             return "used"
         if ticket.time_us <= note.last_us:
             return "duplicate"
         note.last_us = ticket.time_us
         note.heard_us = ledger.now_us
         ledger.tickets.keep(ticket.ticket_id, note)
-        self.update(ticket, note)
+        self.update(ticket, note, into)
         return "used"
 
-    def place(self, ticket: Ticket, note: TicketNote) -> None:
+    def place(self, ticket: Ticket, note: TicketNote, into: Dossier | None) -> None:
         """Into an open incident, a new one, or to the grid worker."""
+        if into is not None and (known := self.ledger.tables.type_of(into.type)) is not None:
+            self.join(ticket, note, known, into)
+            return
         code = self.ledger.tables.categories.get(ticket.category or "")
         kind = None if code is None else self.ledger.tables.type_of(code)
         if code is None or kind is None or ticket.lon is None or ticket.lat is None:
@@ -55,11 +61,11 @@ class Tickets:
         else:
             self.join(ticket, note, kind, dossier)
 
-    def update(self, ticket: Ticket, note: TicketNote) -> None:
+    def update(self, ticket: Ticket, note: TicketNote, into: Dossier | None) -> None:
         """A later word on a known ticket: it may bring the place that was missing."""
         dossier = self.ledger.dossiers.change(note.incident_id or "")
         if dossier is None:
-            self.place(ticket, note)
+            self.place(ticket, note, into)
         elif dossier.state in ENDED:
             self.ledger.answer(dossier)
         else:
@@ -85,7 +91,7 @@ class Tickets:
         ledger = self.ledger
         note.incident_id = dossier.incident_id
         dossier.tickets.append(ticket.ticket_id)
-        self.fusion.raise_to(dossier, severity_of(ticket, kind))
+        self.fusion.severity.raise_to(dossier, severity_of(ticket, kind))
         again = ticket.caller is not None and ticket.caller in dossier.callers
         if ticket.caller is not None and not again:
             dossier.callers.append(ticket.caller)
@@ -93,13 +99,14 @@ class Tickets:
         if again:
             ledger.revise(dossier, Reason.REPORTED_AGAIN, by=ticket.ticket_id)
         else:
-            self.fusion.count_up(dossier)
+            self.fusion.severity.count_up(dossier)
             ledger.revise(dossier, Reason.TICKET_JOINED, by=ticket.ticket_id)
         ledger.reply(note, dossier, dossier.state, *JOINED)
         if another and dossier.state == State.SUSPECTED:
             self.dispatching.confirm(dossier, Reason.CORRELATED)
 
-    def open(self, ticket: Ticket, note: TicketNote, kind: IncidentType) -> None:
+    def open(self, ticket: Ticket, note: TicketNote, kind: IncidentType, rule: Rule | None = None) -> Dossier:
+        """A case; `rule`: whose join the ticket belongs to."""
         ledger = self.ledger
         assert ticket.lon is not None
         assert ticket.lat is not None
@@ -109,8 +116,9 @@ class Tickets:
             incident_id=content_id("i", ticket.ticket_id),
             type=kind.code,
             severity=severity_of(ticket, kind),
+            floor=severity_of(ticket, kind),
             life_safety=kind.life_safety,
-            rule=None,
+            rule=None if rule is None else rule.id,
             zone=None,
             area=ticket.area,
             lon=ticket.lon,
@@ -129,7 +137,8 @@ class Tickets:
         ledger.index(dossier)
         note.incident_id = dossier.incident_id
         ledger.reply(note, dossier, State.CONFIRMED, *ANSWERS[State.CONFIRMED])
-        self.dispatching.confirm(dossier, Reason.TICKET)
+        self.dispatching.confirm(dossier, Reason.TICKET if rule is None else Reason.CORRELATED)
+        return dossier
 
 
 def severity_of(ticket: Ticket, kind: IncidentType) -> str:

@@ -9,14 +9,15 @@ from models.ids import content_id
 from models.incidents import Condition, State
 from models.times import SECOND_US
 from rules.incidents.dispatching import Dispatching
-from rules.incidents.dossier import Dossier
-from rules.incidents.ledger import Ledger, Output
+from rules.incidents.dossier import Dossier, Part
+from rules.incidents.ledger import Ledger, Output, overall
 from rules.incidents.reasons import Reason
 from rules.incidents.states import ENDED, GRACE, Step, allows
-from rules.language.model import Dwell, Hold
+from rules.language.model import Dwell, Hold, Rule
 
 Verdict = Literal["passed", "failed", "inconclusive"]
-CLEAR, SETTLE = "clear", "settle"
+CLEAR, SETTLE, TIMEOUT = "clear", "settle", "timeout"
+AGAIN_US = 60 * SECOND_US  # how often an incident past its time-out is asked whether it is still there
 CLEAR_FOR_US = 60 * SECOND_US  # where a rule says nothing
 LISTEN_US = 60 * SECOND_US  # two `still` reports (every 30 s) must have had their chance before "no data" is said
 SAME_STREAM, PERSON = "same_stream", "person"
@@ -33,22 +34,14 @@ class Verification:
     def settle_us(self, dossier: Dossier) -> int:
         """How long after the handling the stream may still report: it needs its own time to say "cleared"."""
         rule = self.ledger.rule_of(dossier)
-        own = 0
-        if rule is not None:
-            match rule.base.detect:
-                case Dwell():
-                    own = rule.base.close.absent_for_us or 0
-                case Hold(close_for_us=close_for):
-                    own = close_for
-                case _:
-                    own = 0
-        return self.clear_for_us(dossier) + own
+        tellers = () if rule is None else rule.parts or (rule,)
+        return self.clear_for_us(dossier) + max((goes_within_us(one) for one in tellers), default=0)
 
     def conditions_changed(self, dossier: Dossier, before: Condition) -> None:
         """The overall condition is another than `before`, and the dossier says so already."""
         ledger = self.ledger
         if dossier.condition == Condition.CLEARED:
-            if dossier.state in GRACE and not dossier.life_safety:
+            if dossier.state in GRACE and not dossier.life_safety and not self.may_be_confirmed(dossier):
                 ledger.step(dossier, Step.LEAVE, Reason.LEFT_IN_GRACE)
                 return
             if dossier.state not in GRACE:
@@ -59,9 +52,57 @@ class Verification:
             dossier.passed = False
         ledger.revise(dossier, Reason.CONDITION_CHANGED)
 
+    def may_be_confirmed(self, dossier: Dossier) -> bool:
+        """A suspicion that a join may still confirm, though what was suspected has gone meanwhile."""
+        rule = self.ledger.rule_of(dossier)
+        parts = dossier.parts.values()
+        return rule is not None and bool(rule.joins) and all(part.witness for part in parts)
+
+    def time_out(self, rule: Rule, dossier: Dossier) -> None:
+        """Of a rule with parts the Desk itself sees to `close.timeout`: some of them never clear."""
+        if rule.parts and rule.base.close.timeout_us is not None:
+            self.ledger.set_timer(dossier, TIMEOUT, dossier.opened_us + rule.base.close.timeout_us)
+
+    def timeout_due(self, dossier: Dossier) -> None:
+        """Nobody says that it is still there, and it has been open for so long: it counts as gone, unseen."""
+        if dossier.state in ENDED or dossier.condition == Condition.CLEARED:
+            return
+        if dossier.condition == Condition.STILL:
+            self.ledger.set_timer(dossier, TIMEOUT, self.ledger.now_us + AGAIN_US)
+            return
+        self.count_as_gone(dossier, list(dossier.parts.values()), unseen=True)
+
+    def inherited_due(self, dossier: Dossier) -> None:
+        """What nobody watches any more counts as gone; with nothing else there it ends, danger to life by a person."""
+        if dossier.state in ENDED:
+            return
+        self.count_as_gone(dossier, [p for p in dossier.parts.values() if self.ledger.orphan(p)], unseen=False)
+        if dossier.state in ENDED or dossier.condition != Condition.CLEARED:
+            return
+        dossier.timers.pop(CLEAR, None)
+        if dossier.life_safety or not allows(dossier.state, Step.RESOLVE):
+            self.ledger.revise(dossier, Reason.PERSON_MUST_CLOSE)
+            return
+        self.dispatching.cancel(dossier)
+        self.ledger.step(dossier, Step.RESOLVE, Reason.INHERITED)
+
+    def count_as_gone(self, dossier: Dossier, parts: list[Part], *, unseen: bool) -> None:
+        now_us = self.ledger.now_us
+        for part in (one for one in parts if one.condition != Condition.CLEARED):
+            part.condition, part.cleared_us = Condition.CLEARED, now_us
+            part.unseen, part.never_clears = unseen, False
+        before, dossier.condition = dossier.condition, overall(dossier)
+        if dossier.condition == Condition.CLEARED:
+            dossier.cleared_us = now_us
+        if dossier.condition != before:
+            self.conditions_changed(dossier, before)
+
     def clear_due(self, dossier: Dossier) -> None:
         """The condition has stayed cleared for long enough."""
         if dossier.condition != Condition.CLEARED or dossier.passed:
+            return
+        if any(part.unseen for part in dossier.parts.values()):
+            self.inconclusive(dossier)
             return
         ledger = self.ledger
         if dossier.state == State.VERIFYING:
@@ -139,3 +180,14 @@ class Verification:
             at=ledger.time(ledger.now_us),
         )
         ledger.outputs.append(Output("verification.results", dossier.incident_id, value, identity))
+
+
+def goes_within_us(rule: Rule) -> int:
+    """How long a Detector waits before it says that a condition of this rule, or part of one, has gone."""
+    match rule.base.detect:
+        case Dwell():
+            return rule.base.close.absent_for_us or 0
+        case Hold(close_for_us=close_for_us):
+            return close_for_us
+        case _:
+            return rule.base.close.for_us

@@ -195,15 +195,19 @@ def detection(
     severity: str | None = None,
     suspected: bool = False,
     topic: str = "camera.tracks",
+    part: str | None = None,
+    key: dict[str, str] | None = None,
+    error_m: float | None = 1.5,
+    coverage: float = 0.98,
 ) -> Said:
     """A transition; `opened` names the opening (default: 120 s, when a parked car is first reported)."""
     opened_at = 120.0 if opened is None else opened
-    key = {"sensor_id": sensor, "track_id": track}
+    key = key or {"sensor_id": sensor, "track_id": track}
     return record(
         "detections",
         seconds,
         {
-            "detection_id": content_id("d", of.id, sensor, track, zone, round(opened_at)),
+            "detection_id": detection_id(of, key, zone, opened_at, part),
             "kind": kind,
             "stage": stage,
             "rule": of.id,
@@ -215,19 +219,24 @@ def detection(
             "area": "danghu",
             "lon": lon,
             "lat": lat,
-            "error_m": 1.5,
+            "error_m": error_m,
             "suspected": suspected,
             "event_time": stamp(seconds),
             "opened_event_time": stamp(opened_at),
             "value": value,
             "unit": "s",
             "held_s": seconds - began,
-            "coverage": 0.98,
+            "coverage": coverage,
             "sources": [topic],
             "evidence": [{"topic": topic, "partition": 2, "offset": round(seconds)}],
+            "part": part,
             "attributes": {"plate": {"token": f"pt-{track}", "mask": "浙F·**345"}},
         },
     )
+
+
+def detection_id(of: Rule, key: dict[str, str], zone: str | None, opened: float, part: str | None = None) -> str:
+    return content_id("d", of.id, *key.values(), zone, round(opened), *([] if part is None else [part]))
 
 
 def feedback(seconds: float, order_id: str, incident_id: str, action: str, *, actor: str = "u", n: int = 0) -> Said:
@@ -267,13 +276,14 @@ def ticket(
     error_m: float | None = None,
     caller: str | None = "13800001234",
     urgency: str = "normal",
+    text: str = "请尽快处理",
 ) -> Said:
     value = {
         "ticket_id": identity,
         "line": "12345",
         "call_time": at(seconds) // 1000,
         "category": category,
-        "text": "请尽快处理",
+        "text": text,
         "address": "当湖路新华路口",
         "lon": lon,
         "lat": lat,
