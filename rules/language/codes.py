@@ -482,7 +482,7 @@ CODES: dict[str, Code] = {
         "Each rule file has its tests beside it, in <name>_test.yaml.",
     ),
     "W702": Code(
-        "no Chinese text",
+        "Chinese text missing",
         "缺少中文文本",
         "The dispatch centre reads Chinese; en is for everybody else.",
     ),
