@@ -5,6 +5,7 @@ from __future__ import annotations
 from rules.language.clauses import Clause, shown
 from rules.language.model import EvidenceClause, Flap, Merge, Suppression
 from rules.language.schema import EVIDENCE, FLAP, MASKS, MERGE, SUPPRESSED
+from rules.language.shared import Shared
 
 MAX_MERGE_M = 5000.0  # across a district; each open incident within it is looked at whenever the rule raises
 MAX_UPSTREAM = 20  # segments: more is another road
@@ -49,8 +50,9 @@ def read_flap(rule: Clause) -> Flap | None:
     return Flap(clause.whole("max_changes", 2, 2, MAX_CHANGES), clause.duration("within", 1, positive=True))
 
 
-def read_suppressions(rule: Clause, life_safety: bool) -> tuple[Suppression, ...]:
+def read_suppressions(rule: Clause, life_safety: bool, shared: Shared) -> tuple[Suppression, ...]:
     """Whether the rules named are there is checked across files."""
+    own = rule.text("id", "")
     found = []
     for clause in rule.clauses("suppressed_by", SUPPRESSED):
         if life_safety:
@@ -59,7 +61,10 @@ def read_suppressions(rule: Clause, life_safety: bool) -> tuple[Suppression, ...
         if clause.has("equal") and not equal:
             here = clause.get("equal") or clause.here
             here.problem("E112", '"equal" is empty: an incident anywhere would silence this rule everywhere')
-        found.append(Suppression(clause.text("rule", ""), equal))
+        by, named = clause.text("rule", ""), clause.get("rule")
+        if named is not None:
+            shared.silenced.append((own, by, named))
+        found.append(Suppression(by, equal))
     return tuple(found)
 
 

@@ -83,6 +83,8 @@ class Clause:
                 hint = did_you_mean(name, self.keys.known)
                 if node.flow and before in EXPRESSION_KEYS and is_nothing(value):
                     hint = QUOTE
+                if "：" in name:
+                    hint = 'the colon is full-width: write ":" and a space'
                 self.here.at(key).problem("E111", f"unknown key {quoted(name)} would be ignored", hint)
             before = name
         for name in self.keys.required:

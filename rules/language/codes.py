@@ -158,6 +158,16 @@ CODES: dict[str, Code] = {
         "此处不能用该键",
         "The key is of the language, and says nothing beside what else is written.",
     ),
+    "E128": Code(
+        "waiver cannot be read",
+        "豁免注释不合规",
+        "A waiver names warnings, a last day and a reason: # lint: allow W401 until 2026-12-31 -- reason.",
+    ),
+    "E129": Code(
+        "no rules",
+        "没有规则",
+        "The folder holds no rule file: nothing would be watched.",
+    ),
     "E130": Code(
         "expression cannot be read",
         "表达式无法解析",
@@ -273,6 +283,11 @@ CODES: dict[str, Code] = {
         "unknown source",
         "未知的来源",
         "The correlation has no source of this name.",
+    ),
+    "E215": Code(
+        "unknown rule",
+        "未知的规则",
+        "No rule of all files loaded together has this id.",
     ),
     # -- what it means
     "E301": Code(
@@ -390,12 +405,32 @@ CODES: dict[str, Code] = {
         "短于数据间隔",
         "The stream tells of a thing at intervals; what is shorter than one can never be seen, or always is.",
     ),
+    "E324": Code(
+        "year without holidays",
+        "节假日表缺少年份",
+        "Without its table a year would be worked by the plain week, its holidays and make-up days wrong.",
+    ),
     "E325": Code(
         "life safety silenced",
         "生命安全规则不得抑制",
         "A rule about life and safety raises whatever else is open.",
     ),
+    "E326": Code(
+        "impossible condition",
+        "条件不可能成立",
+        "What is asked of a field at once leaves it no value, so the condition is never true.",
+    ),
+    "E327": Code(
+        "circle of silence",
+        "抑制关系成环",
+        "A rule that is silenced by what it silences itself could stay silent for ever.",
+    ),
     # -- probably not meant
+    "W190": Code(
+        "nothing feeds it yet",
+        "数据流尚无来源",
+        "The stream belongs to the language and nothing makes it in this version; the rule loads and sees nothing.",
+    ),
     "W401": Code(
         "open and close meet",
         "开启与关闭条件之间无间隔",
@@ -416,9 +451,54 @@ CODES: dict[str, Code] = {
         "等待时间不起作用",
         "The wait at a usual stop stands in place of the dwell's for; one that is not longer makes no difference.",
     ),
+    "W405": Code(
+        "count that flaps",
+        "计数条件易抖动",
+        "A count at its limit raises and clears with every look; a cooldown or a close with for steadies it.",
+    ),
+    "W501": Code(
+        "override never applies",
+        "覆盖项永不生效",
+        "Of overrides the first that applies wins; an earlier one holds wherever this one does.",
+    ),
+    "W502": Code(
+        "exemption has ended",
+        "例外已过期",
+        "The day until which it held is past.",
+    ),
+    "W503": Code(
+        "waiver has ended",
+        "豁免已过期",
+        "The day until which the warning was accepted is past.",
+    ),
+    "W601": Code(
+        "costly",
+        "开销过大",
+        "What is kept for each key, or compared with each other, grows beyond what a worker should hold.",
+    ),
+    "W701": Code(
+        "no test beside it",
+        "缺少测试文件",
+        "Each rule file has its tests beside it, in <name>_test.yaml.",
+    ),
+    "W702": Code(
+        "Chinese text missing",
+        "缺少中文文本",
+        "The dispatch centre reads Chinese; en is for everybody else.",
+    ),
     "W801": Code(
         "owner unmasked",
         "设备所有人未脱敏",
         "A device's owner may be a person.",
+    ),
+    "W802": Code(
+        "pictures unmasked",
+        "取证图像未脱敏",
+        "Pictures show people; faces and plates are masked.",
+    ),
+    "W803": Code(
+        "pictures kept too long",
+        "取证图像保留过久",
+        "Pictures of people are kept for 90 days at most.",
     ),
 }

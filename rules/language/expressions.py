@@ -9,6 +9,7 @@ from models.columns import Batch, Mask, Scalar
 from rules.language import masks, typed
 from rules.language.checking import Finding, Names, check
 from rules.language.closures import Closure, closure
+from rules.language.contradictions import impossible_field
 from rules.language.syntax import BadSyntax, Logic, parse
 from rules.language.typed import Typed
 
@@ -63,6 +64,10 @@ def read_expression(text: str, names: Names) -> tuple[Checked | None, list[Findi
     except BadSyntax as why:
         return None, [Finding(why.code, why.message, why.span, why.hint)]
     node, findings = check(tree, names)
+    never = None if node is None else impossible_field(node)
+    if never is not None:
+        message = f"nothing fulfils this: no {never} is all of that at once"
+        findings = [*findings, Finding("E326", message, (0, len(text)))]
     return (None if node is None else compiled(node, text)), findings
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -13,12 +13,13 @@ from pathlib import Path
 from models.problems import Place, Problem, failed, in_order
 from rules.language.calendars import WeekCalendar
 from rules.language.clauses import Clause, Here, shown
-from rules.language.findings import File, TooMany, quoted
+from rules.language.findings import File, TooMany, did_you_mean, quoted
 from rules.language.model import Bundle, Rule
 from rules.language.rule import read_rule
 from rules.language.schema import FILE, VERSION
 from rules.language.shared import Context, Shared, read_shared
-from rules.language.source import MapNode, Node, ScalarNode, compose
+from rules.language.source import MapNode, Node, ScalarNode, compose, span
+from rules.language.waivers import without_waived
 from rules.language.zones import ZoneBook
 
 __all__ = ["Context", "SourceFile", "load_rules", "missing_years", "read_sources"]
@@ -35,6 +36,8 @@ class SourceFile:
     name: str
     data: bytes
     missing: str | None = None
+    nothing: bool = False
+    """A folder in which there are no rules."""
 
 
 @dataclass(slots=True)
@@ -54,8 +57,9 @@ def load_rules(sources: Sequence[SourceFile], context: Context) -> tuple[Bundle 
         loaded = [load_file(source, context, zones) for source in ordered]
     check_ids(loaded)
     check_count(loaded)
+    check_silenced(loaded)
     lateness_us = common_lateness(loaded)
-    problems = in_order(problem for one in loaded for problem in one.file.problems)
+    problems = in_order(problem for one in loaded for problem in without_waived(one.file, context.today))
     if failed(problems):
         return None, problems
     rules = tuple(rule for one in loaded for rule in one.rules)
@@ -85,8 +89,10 @@ def read_sources(paths: Iterable[str | Path]) -> list[SourceFile]:
     found: dict[str, SourceFile] = {}
     for given in paths:
         path = Path(given)
-        for file in sorted(below(path)) if path.is_dir() else [path]:
-            found[str(file)] = read_source(file)
+        files = sorted(below(path)) if path.is_dir() else [path]
+        found |= {str(file): read_source(file) for file in files}
+        if not files:
+            found[str(path)] = SourceFile(str(path), b"", nothing=True)
     return [found[name] for name in sorted(found)]
 
 
@@ -124,7 +130,11 @@ def load_file(source: SourceFile, context: Context, zones: ZoneBook | None) -> L
     if source.missing is not None:
         loaded.file.add("E101", f"cannot be read: {source.missing}", (1, 1, 1))
         return loaded
+    if source.nothing:
+        loaded.file.add("E129", f"no rules found in {quoted(source.name)}", (1, 1, 1), hint="rules are *.yaml files")
+        return loaded
     try:
+        check_tested(loaded.file, context)
         root = compose(loaded.file, source.data)
         if root is not None or not loaded.file.problems:
             read_file(root, loaded, context, zones)
@@ -146,6 +156,15 @@ def read_file(root: Node | None, loaded: Loaded, context: Context, zones: ZoneBo
         rule = read_rule(Here(loaded.file, item.node, (rule_label(item.node, number),)), loaded.shared)
         if rule is not None:
             loaded.rules.append(rule)
+
+
+def check_tested(file: File, context: Context) -> None:
+    """A rule file has its tests beside it."""
+    name = Path(file.name)
+    beside = str(name.with_name(f"{name.stem}_test{name.suffix}"))
+    if context.tests is not None and beside not in context.tests:
+        file.add("W701", "no test stands beside this file: nothing tells when a rule breaks", (1, 1, 1),
+                 hint=f"write {quoted(beside)}")  # fmt: skip
 
 
 def check_version(top: Clause) -> None:
@@ -187,6 +206,34 @@ def check_count(loaded: Sequence[Loaded]) -> None:
         note(file, "E317", message, (at.line, at.column, at.length), (f'rule "{rule.id}"', "id"))
 
 
+def check_silenced(loaded: Sequence[Loaded]) -> None:
+    """Who is silenced by whom: those must be there, and none may silence itself by way of others."""
+    said = [(one.file, *entry) for one in loaded if one.shared is not None for entry in one.shared.silenced]
+    ids = {rule.id for one in loaded for rule in one.rules}
+    silencers: dict[str, list[str]] = {}
+    for _, own, by, _ in said:
+        silencers.setdefault(own, []).append(by)
+    for file, own, by, here in said:
+        spot = span(here.node)
+        if by not in ids:
+            note(file, "E215", f"rule {quoted(by)} is not defined", spot, here.path, did_you_mean(by, ids))
+        elif own in behind(by, silencers):
+            message = f"{quoted(own)} silences itself by way of {quoted(by)}: both could stay silent for ever"
+            note(file, "E327", message, spot, here.path)
+
+
+def behind(rule: str, silencers: Mapping[str, Sequence[str]]) -> set[str]:
+    """A rule and all that silence it, directly or by way of others."""
+    found: set[str] = set()
+    waiting = [rule]
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found.add(one)
+            waiting.extend(silencers.get(one, ()))
+    return found
+
+
 def common_lateness(loaded: Sequence[Loaded]) -> dict[str, int]:
     found: dict[str, tuple[int, Here]] = {}
     for one in loaded:
@@ -199,9 +246,11 @@ def common_lateness(loaded: Sequence[Loaded]) -> dict[str, int]:
     return {topic: lateness_us for topic, (lateness_us, _) in sorted(found.items())}
 
 
-def note(file: File, code: str, message: str, spot: tuple[int, int, int], path: tuple[str, ...]) -> None:
+def note(
+    file: File, code: str, message: str, spot: tuple[int, int, int], path: tuple[str, ...], hint: str | None = None
+) -> None:
     with suppress(TooMany):
-        file.add(code, message, spot, path=path)
+        file.add(code, message, spot, path=path, hint=hint)
 
 
 def digest(sources: Sequence[SourceFile]) -> str:

@@ -21,6 +21,7 @@ from rules.language.detect import Primitive, find_primitive
 from rules.language.expressions import ALWAYS, Checked
 from rules.language.findings import did_you_mean, quoted
 from rules.language.holds import UNITLESS
+from rules.language.lint import lint
 from rules.language.messages import EXTRA, FILTERS, BadTemplate, Holder, Part, parse_template, parts
 from rules.language.model import (
     Absent,
@@ -110,11 +111,14 @@ def read_rule(here: Here, shared: Shared) -> Rule | None:
         fingerprint="",
         place=here.file.place(span(id_node)),
         flap=read_flap(plain),
-        suppressed_by=read_suppressions(plain, life_safety),
+        suppressed_by=read_suppressions(plain, life_safety, shared),
         evidence=read_evidence(plain),
         upstream_segments=read_upstream(plain),
     )
-    return Reading(rule, plain, shared, primitive, plan, settings).finished(common)
+    found = Reading(rule, plain, shared, primitive, plan, settings).finished(common)
+    if primitive.built:
+        lint(rule, found, shared)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

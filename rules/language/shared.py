@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, tzinfo
+from datetime import UTC, date, tzinfo
 from typing import Any
 
 from models.streams import STREAMS, Field
@@ -32,6 +32,9 @@ class Context:
     types         the codes of rules/tables/types.yaml
     departments   the codes of the table of departments
     holidays      which days are worked; needed by calendars with `holidays: cn_public`
+    years         for which public holidays must be known, such as this one and the next
+    today         past which exemptions and waivers have ended
+    tests         the names of the test files there are; a rule file's own is `<name>_test.yaml` beside it
     tokens        (field, clear text) → token, for texts compared with a tokenised field; None compares them as written
     """
 
@@ -40,6 +43,9 @@ class Context:
     departments: Collection[str] | None = None
     holidays: HolidayTable | None = None
     tokens: Tokens | None = None
+    years: Collection[int] | None = None
+    today: date | None = None
+    tests: Collection[str] | None = None
 
 
 @dataclass(slots=True)
@@ -55,6 +61,8 @@ class Shared:
     lists: dict[str, tuple[ListValue, ...]] = field(default_factory=dict)
     macros: dict[str, Tree | None] = field(default_factory=dict)
     calendars: dict[str, WeekCalendar] = field(default_factory=dict)
+    silenced: list[tuple[str, str, Here]] = field(default_factory=list)
+    """(rule, the one that silences it, where that is said), for the check across files."""
 
     def names(self, stream: str, fields: Mapping[str, Field]) -> Names:
         return Names(stream, fields, self.zone, self.zone_name, self.lists, self.macros, tokens=self.context.tokens)
@@ -235,7 +243,18 @@ def read_calendar(name: str, here: Here, shared: Shared) -> WeekCalendar:
         assert days_here is not None
         days_here.problem("E212", "workday and holiday need a table of public holidays", f"holidays: {HOLIDAY_TABLE}")
     whole_day = ((0, 24 * 60),)
-    return WeekCalendar(name, frozenset(days), tuple(p for p in periods if p) or whole_day, shared.zone, table)
+    found = WeekCalendar(name, frozenset(days), tuple(p for p in periods if p) or whole_day, shared.zone, table)
+    check_years(clause, found, shared)
+    return found
+
+
+def check_years(clause: Clause, calendar: WeekCalendar, shared: Shared) -> None:
+    """A year without its table would be worked by the plain week, holidays and make-up days wrong."""
+    missing = calendar.missing_years(shared.context.years or ())
+    here = clause.get("holidays")
+    if missing and here is not None:
+        years = ", ".join(str(year) for year in missing)
+        here.problem("E324", f"the table of public holidays lacks {years}", "add it to rules/tables/calendars.yaml")
 
 
 def read_day(item: Here, day: str) -> str:

@@ -251,6 +251,10 @@ def parse(text: str) -> Tree:
     return tree
 
 
+FULL_WIDTH = {
+    "（": "(", "）": ")", "，": ",", "：": ":", "“": '"', "”": '"', "‘": "'", "’": "'", "＝": "==",
+    "＜": "<", "＞": ">", "≥": ">=", "≤": "<=", "≠": "!=", "％": "%", "＋": "+", "－": "-",
+}  # fmt: skip
 INSTEAD = {"=": "equality is ==", "&": "write and", "|": "write or", "!": "write not, or != between two values"}
 
 
@@ -261,6 +265,9 @@ def explained(text: str, why: UnexpectedInput) -> BadSyntax:
         if found in "\"'":
             message = f"the text that begins with {found} has no end"
             return BadSyntax("E130", message, (at, len(text)), "close the quote")
+        if found in FULL_WIDTH:
+            message = f'"{found}" is a full-width character: it means nothing in an expression'
+            return BadSyntax("E130", message, (at, at + 1), f"write {FULL_WIDTH[found]}")
         return BadSyntax("E130", f'"{found}" is not expected here', (at, at + 1), INSTEAD.get(found))
     assert isinstance(why, UnexpectedToken)
     token = why.token

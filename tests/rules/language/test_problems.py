@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -21,17 +23,25 @@ MANY = HEAD + "".join(rule_text(id=f"r{n}") for n in range(MAX_RULES + 1))
 MADE: dict[str, Callable[[], list[SourceFile]]] = {
     "E101": lambda: read_sources([BAD / "not-there.yaml"]),
     "E103": lambda: [SourceFile("E103.bad.yaml", b"version: 1 #" + b" " * MAX_BYTES)],
+    "E129": lambda: [SourceFile("rules/empty", b"", nothing=True)],
     "E317": lambda: [SourceFile("E317.bad.yaml", MANY.encode())],
     "E109": lambda: [SourceFile("E109.bad.yaml", "".join(f"key{n}: 1\n" for n in range(MAX_PROBLEMS + 5)).encode())],
 }
 """Codes whose file is none, or too long to keep."""
+TOLD = {
+    "E324": replace(CONTEXT, years=(2026, 2027)),
+    "W502": replace(CONTEXT, today=date(2026, 6, 1)),
+    "W503": replace(CONTEXT, today=date(2026, 6, 1)),
+    "W701": replace(CONTEXT, tests=("other_test.yaml",)),
+}
+"""What a code needs to be told of the world."""
 
 
 def problems_of(code: str) -> list[Problem]:
     if code in MADE:
         return load_rules(MADE[code](), CONTEXT)[1]
     files = sorted(BAD.glob(f"{code}.bad*.yaml"))
-    return load_rules([SourceFile(file.name, file.read_bytes()) for file in files], CONTEXT)[1]
+    return load_rules([SourceFile(file.name, file.read_bytes()) for file in files], TOLD.get(code, CONTEXT))[1]
 
 
 @pytest.mark.parametrize("code", CODES)
