@@ -256,7 +256,9 @@ def _take(result: Any, most: int) -> Records | None:
     parsed = result._partition_records
     if not isinstance(parsed, Batches):
         result._partition_records = Batches(parsed, str(result._topic_partition))
-        parsed._records_iterator = None  # it refers back to what made it: all that was fetched would wait for the collector
+        parsed._records_iterator = (
+            None  # it refers back to what made it: all that was fetched would wait for the collector
+        )
     if not result.check_assignment(result._topic_partition):
         return None
     batches: Batches = result._partition_records
