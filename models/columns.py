@@ -163,11 +163,13 @@ class Columns(dict[str, Column]):
     """The fields of a batch by name. What `build` can make is made when somebody asks for it: most fields of most
     batches are never looked at."""
 
-    __slots__ = ("build",)
+    __slots__ = ("build", "source_nbytes")
 
     def __init__(self, ready: Mapping[str, Column], build: Callable[[str], Column] | None = None) -> None:
         super().__init__(ready)
         self.build = build
+        self.source_nbytes = 0
+        """What those are made of that are not made yet."""
 
     def __missing__(self, name: str) -> Column:
         if self.build is None:
@@ -211,6 +213,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.time_us)
+
+    @property
+    def nbytes(self) -> int:
+        """About what it keeps in memory."""
+        return self.columns.source_nbytes + 8 * len(self) * (2 + len(self.columns))
 
     def numbers(self, name: str) -> F64:
         column = self.columns[name]

@@ -114,6 +114,9 @@ class ScannedColumns(Columns):
         self.fields: Fields | None = None
         self.one: OneRow | None = None
 
+    def made_of(self, fields: Fields) -> None:
+        self.fields, self.source_nbytes = fields, sum(array.nbytes for array in fields)
+
     def spans_of(self, name: str) -> Spans | None:
         """A text a row as it was sent; None where the field is no text, or personal: its bytes go no further."""
         return self._spans(name)
@@ -123,13 +126,17 @@ class ScannedColumns(Columns):
             whole = self._spans(name)
             return None if whole is None else whole.take(rows)
 
-        return ScannedColumns(lambda name: self[name].take(rows), spans)
+        return self._sharing(ScannedColumns(lambda name: self[name].take(rows), spans))
 
     def with_ready(self, ready: Mapping[str, Column]) -> ScannedColumns:
         def spans(name: str) -> Spans | None:
             return None if name in ready else self._spans(name)
 
-        return ScannedColumns(self.__getitem__, spans, {**self, **ready})
+        return self._sharing(ScannedColumns(self.__getitem__, spans, {**self, **ready}))
+
+    def _sharing(self, other: ScannedColumns) -> ScannedColumns:
+        other.source_nbytes = self.source_nbytes
+        return other
 
 
 class Layout:
@@ -364,7 +371,7 @@ class Scanner:
         long = set(seen[head.long()].tolist())
         if flat:
             columns, masks = self._columns(head, None, None)
-            columns.fields = Fields(buffer, head_numbers, head_texts, NO_NUMBERS, NO_TEXTS, NO_HEADS)
+            columns.made_of(Fields(buffer, head_numbers, head_texts, NO_NUMBERS, NO_TEXTS, NO_HEADS))
             columns.one = lambda at: self._columns(head.one(at), None, None)
             batch = Batch(self._topic, seen_time_us, seen, columns, seen_time_us, seen, masks)
         else:
@@ -375,7 +382,7 @@ class Scanner:
             preset[seen] = head.numbers("ptz_preset")
             columns, masks = self._columns(head, row, row_marks[1, :n_rows] if several else None)
             row_head = row_marks[1, :n_rows] if several else NO_HEADS
-            columns.fields = Fields(buffer, numbers, texts, head_numbers, head_texts, row_head)
+            columns.made_of(Fields(buffer, numbers, texts, head_numbers, head_texts, row_head))
             columns.one = lambda at: self._columns(head.one(row_marks[1, at]), row.one(at), None)
             batch = Batch(self._topic, row_time_us[:n_rows], row_marks[0, :n_rows], columns, seen_time_us, seen, masks)
         return Scanned(taken, time_us[0], source, natural, batch, preset), long

@@ -248,8 +248,9 @@ class Flow:
         return self.lag(tp) == 0
 
     def empty_since_s(self, tp: TP, now_s: float) -> float | None:
-        """How long ago the broker last said that there is no more than what the agent has finished (`now_s`: wall
-        clock, seconds); none where there is more. After a pause of ours, or the broker's, that is no news."""
+        """How long ago the broker last said that there is no more than what the agent has finished; none where there
+        is more. `now_s`: the machine's clock, seconds, which aiokafka reads too. After a pause of ours, or the
+        broker's, that is no news."""
         heard_ms = self._need().heard_ms(tp) if self.caught_up(tp) else None
         return None if heard_ms is None else max(now_s - heard_ms / 1000, 0.0)
 

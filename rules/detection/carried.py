@@ -17,6 +17,7 @@ import numpy as np
 
 from models.columns import F64, I32, I64, Column, Flags, Mixed, Numbers, Scalar, Texts, scalar
 
+KEPT_BYTES = 128  # of a row that is carried, with its texts
 Cells = tuple[float, float, float | None, Scalar, dict[str, Any]]
 """lon, lat, error_m, value and attributes of one row."""
 
@@ -127,6 +128,11 @@ class Kept:
 
     def __len__(self) -> int:
         return self.firsts[-1]
+
+    @property
+    def nbytes(self) -> int:
+        """About what it keeps in memory."""
+        return KEPT_BYTES * len(self)
 
     def pieces_of(self, rows: I32) -> I64:
         """The number of the piece of each."""

@@ -46,10 +46,10 @@ from rules.detection.waiting import LEAST_ROOM, MOST_SPARE, Waiting
 from rules.detection.watch import ConditionKey, Watch
 from rules.language.model import Dwell, Rule
 
-HELD_ROWS = 1 << 16
-"""Rows of batches that are kept because the newest match of an open condition may stand in them; beyond, the conditions
-are brought up to date and the oldest batches let go."""
-ROWS_A_BATCH = 64  # what a batch takes beside its rows, in rows
+HELD_BYTES = 1 << 21
+"""Of batches that are kept because the newest match of an open condition may stand in them; beyond, the conditions are
+brought up to date and the oldest batches let go. A worker has some dozens of lanes."""
+BATCH_BYTES = 4096  # what a batch takes beside its columns
 
 
 class Surroundings(Protocol):
@@ -82,7 +82,7 @@ class Quiet:
         self.open_at: dict[int, tuple[Watch, Condition]] = {}
         self.touched: dict[int, tuple[Watch, ConditionKey]] = {}
         self.followed: deque[tuple[I32, I32, list[int], int]] = deque()
-        self.held_rows = 0
+        self.held_bytes = 0
         self.resting: I32 = np.empty(64, dtype=np.int32)
         self.rest = 0
         self._make_scratch(LEAST_ROOM)
@@ -297,19 +297,19 @@ class Quiet:
             for number in done:
                 del self.lane.batches[number]
             return
-        size = sum(len(self.lane.batches[number]) + ROWS_A_BATCH for number in done)
-        slots, batches, numbers, rows = self.followed[-1]
-        self.followed[-1] = (slots, batches, [*numbers, *done], rows + size)
-        self.held_rows += size
-        while self.followed and self.held_rows > HELD_ROWS:
-            slots, batches, numbers, rows = self.followed.popleft()
+        size = sum(self.lane.batches[number].nbytes + BATCH_BYTES for number in done)
+        slots, batches, numbers, before = self.followed[-1]
+        self.followed[-1] = (slots, batches, [*numbers, *done], before + size)
+        self.held_bytes += size
+        while self.followed and self.held_bytes > HELD_BYTES:
+            slots, batches, numbers, size = self.followed.popleft()
             stale = slots[self.runs.facts["batch"][slots] == batches]
             for run in stale.tolist():
                 if run in self.open_at:
                     self.catch_up(self.open_at[run][1])
             for number in numbers:
                 del self.lane.batches[number]
-            self.held_rows -= rows
+            self.held_bytes -= size
 
     # places and names that change
 
@@ -321,7 +321,7 @@ class Quiet:
         for run in self.open_at:
             if self.runs.facts["resting"][run]:
                 self._add_resting(run)
-        self.followed = deque((moved[slots], batches, numbers, rows) for slots, batches, numbers, rows in self.followed)
+        self.followed = deque((moved[slots], batches, numbers, size) for slots, batches, numbers, size in self.followed)
 
     def renamed(self) -> None:
         """Words have other numbers now: keys lie elsewhere in the table."""

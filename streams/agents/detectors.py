@@ -316,7 +316,7 @@ class DetectorAgent:
     def _quiet(self, partition: int, held: Held) -> tuple[list[str], int]:
         """The lanes with nothing left to read, and until when that is known: not until now where the broker has not
         answered for a while. What it holds by then is not late because we, or it, stood still."""
-        now_us, quiet, age_s = self.clock.now_us(), list[str](), 0.0
+        now_us, machine_us, quiet, age_s = self.clock.now_us(), self.clock.machine_us(), list[str](), 0.0
         now_s = self.clock.monotonic_s()
         if now_s - held.looked_s > SILENT_S:  # we stood still: what was answered meanwhile is as old
             held.resumes_s = now_s + SILENT_S
@@ -324,7 +324,7 @@ class DetectorAgent:
         if now_s < held.resumes_s:
             return quiet, now_us
         for full, name in self.topics.items():
-            since_s = self.flow.empty_since_s(TP(full, partition), now_us / 1e6)
+            since_s = self.flow.empty_since_s(TP(full, partition), machine_us / 1e6)
             if since_s is not None and since_s <= SILENT_S:
                 quiet.append(name)
                 age_s = max(age_s, since_s)

@@ -20,7 +20,7 @@ from streams.agents.detectors import DetectorAgent
 from streams.bundle_topic import TopicSource, bundle_key, read_topic
 from streams.canary import CanarySender, CanaryWatch, wanted, with_canaries
 from streams.city import City, build_city, city_of
-from streams.clock import Clock, WallClock
+from streams.clock import Clock, SteadyClock
 from streams.commands.failing import CannotRun
 from streams.journal import FileJournal, Journal, TopicJournal
 from streams.letterbox import KafkaPost, Letterbox
@@ -142,7 +142,7 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
         raise click.UsageError("no broker: set KAFKA_URL=kafka://host:port, or run the demo, which brings its own")
     city, source, status = live_city(settings)
     city.prepare()
-    clock = WallClock()
+    clock = SteadyClock()
     detector_topics = [full_name(t, settings.topic_prefix) for t in DETECTOR_TOPICS]
     desk_topics = [full_name(t, settings.topic_prefix) for t in (*DESK_TOPICS, URGENT_DETECTIONS)]
     urgent = {full_name(t, settings.topic_prefix) for t in (*city.urgent_topics, URGENT_DETECTIONS)}

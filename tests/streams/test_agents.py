@@ -84,6 +84,9 @@ class Shell:
     def now_us(self) -> int:
         return at_ms(self.time_s) * 1000
 
+    def machine_us(self) -> int:
+        return self.now_us()
+
     def names(self) -> list[str]:
         return [name for name, _ in self.log]
 

@@ -61,6 +61,9 @@ class Office(Shell):
     def now_us(self) -> int:
         return world.at_ms(60) * 1000
 
+    def machine_us(self) -> int:
+        return self.now_us()
+
     async def desk(self, clock: Literal["wall", "stream"] = "wall") -> DeskAgent:
         """The next worker's; the one before is gone without a word, as after a kill."""
         for journal in self.journals:

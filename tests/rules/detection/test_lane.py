@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from rules.detection.detector import StateMismatch
+from rules.detection.quiet import HELD_BYTES
 from tests.rules.detection import test_dwell, test_event, test_hold
 from tests.rules.detection.stage import (
     START_US,
@@ -209,6 +210,16 @@ def test_what_passes_by_is_forgotten():
     assert len(tracks.batches) <= 6
     assert sum(len(watch.open) for watch in events.watches) <= 1
     assert len(events.timers) <= 4
+
+
+def test_large_batches_were_kept_by_the_hundred_for_one_open_condition():
+    s = Stage(PARKED, ZONES)
+    for t in range(400):
+        s.feed(frame(t, car(), *(car(f"{t}-{n}", speed=9.0) for n in range(100))))
+    assert {d.kind for d in s.told} == {"raised", "still"}
+    kept = [batch.nbytes for batch in s.detector.lanes["camera.tracks"].batches.values()]
+    assert max(kept) > 10_000
+    assert sum(kept) <= HELD_BYTES + max(kept)
 
 
 def test_a_condition_seen_every_second_for_an_hour_has_few_timers():
