@@ -40,7 +40,7 @@ def gathered(about: Witness, others: Sequence[Witness], near: Near, within_us: i
     for centre in [about, *(other for other in others if near(about, other))]:
         around = [one for one in everyone if one is centre or near(centre, one)]
         for some in at_once(around, within_us):
-            if about in some and enough(some):
+            if about in some and centre in some and enough(some):
                 found.update(((one.source, one.identity), one) for one in some)
     return sorted(found.values(), key=in_time)
 
