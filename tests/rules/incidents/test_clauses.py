@@ -96,6 +96,8 @@ def test_the_wait_for_the_end_of_a_silence_outlasts_a_restart():
     city.tell(detection(110, "raised", of=jam, opened=110))
     city.desk, before = desk(FLOOD, jam, sites=CITY), city.desk.snapshot()
     city.desk.restore(before)
+    city.until(200)
+    assert city.counts["suppressed"] == 1
     city.tell(command(300, flood, "false_alarm"))
     assert states_of(city, "jam-here") == ["dispatched"]
 

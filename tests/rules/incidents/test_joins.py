@@ -171,6 +171,25 @@ def test_what_a_person_has_called_a_false_alarm_confirms_nothing():
     city.tell(gauge(120))
     city.tell(command(130, city.last.incident_id, "false_alarm"), camera(140))
     assert [one.state for one in standing(city)] == ["false_alarm", "suspected"]
+    city.tell(gauge(150, "still"))
+    assert [one.state for one in standing(city)] == ["false_alarm", "suspected"]
+
+
+def test_of_a_case_and_an_older_suspicion_the_case_stays():
+    city = told()
+    city.tell(gauge(120), call(130, metres=390))
+    case = city.last.incident_id
+    city.tell(camera(200, metres=195))
+    assert [(one.incident_id, one.state) for one in standing(city)] == [(case, "dispatched")]
+    assert len([one for one in city.of("dispatch.orders") if not one.cancelled]) == 1
+
+
+def test_what_comes_when_its_time_is_just_over_is_late():
+    city = told()
+    city.until(180)
+    city.tell(says(ORDER, "a", 120))
+    assert city.counts["late_witness"] == 1
+    assert len(city.desk._ledger.witnesses) == 0
 
 
 def test_the_case_ends_when_what_can_clear_has_cleared():
