@@ -69,6 +69,8 @@ class Joins:
         known = heard.detection_id in self.ledger.by_detection
         if known or any(isinstance(join, Correlate) for join in joins):
             found = self.fusion.take(heard, None if known else self.incident_of(rule, said))
+        elif heard.kind == "cleared" and any(isinstance(join, InOrder) for join in joins):
+            found = self.fusion.take(heard)  # kept until its sequence is complete
         else:
             found = "used" if said else "duplicate"
         for join, witness in said:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -275,6 +276,15 @@ def test_steps_of_several_streams_count_in_the_order_of_their_times(late_first):
     assert city.of("incidents") == []
     city.until(210)
     assert [(one.state, len(one.detections)) for one in standing(city)] == [("dispatched", 2)]
+
+
+def test_a_step_that_has_ended_before_the_sequence_is_complete_is_known_to_have_ended():
+    of = replace(ORDER, parts=tuple(replace(part, variants=CLOSE.parts[0].variants) for part in ORDER.parts))
+    city = told(of)
+    city.tell(says(of, "a", 120), says(of, "a", 130, "cleared"), says(of, "b", 150, who="cam-1"))
+    city.tell(says(of, "b", 160, "cleared", opened=150.0, who="cam-1"))
+    city.until(210)
+    assert city.last.condition == "cleared"
 
 
 def test_steps_in_the_wrong_order_are_nothing():

@@ -45,11 +45,12 @@ def some_words(draw, upto: int = 4000) -> list[Said]:
     of = draw(st.sampled_from(JOINED))
     part = draw(st.sampled_from([one.part for one in of.parts]))
     opened = draw(st.integers(100, upto))
+    device = draw(st.integers(0, 2 * len(PLACES_M) - 1))
     more: dict[str, Any] = {
-        "who": draw(st.sampled_from(["dev-1", "dev-2"])),
-        "metres": draw(st.sampled_from(PLACES_M)),
+        "who": f"dev-{device}",
+        "metres": PLACES_M[device // 2],
         "opened": float(opened),
-        "error_m": draw(st.sampled_from([0.0, 40.0])),
+        "error_m": 40.0 * (device % 2),
     }
     said = [says(of, part, opened, **more)]
     said += [says(of, part, opened + 30 * n, "still", **more) for n in range(1, draw(st.integers(1, 6)))]
