@@ -40,14 +40,16 @@ def gathered(about: Witness, others: Sequence[Witness], near: Near, within_us: i
     for centre in [about, *(other for other in others if near(about, other))]:
         around = [one for one in everyone if one is centre or near(centre, one)]
         for some in at_once(around, within_us):
-            if about in some and enough(some):
+            if about in some and centre in some and enough(some):
                 found.update(((one.source, one.identity), one) for one in some)
+                if len(found) == len(everyone):
+                    return sorted(everyone, key=in_time)
     return sorted(found.values(), key=in_time)
 
 
 def at_once(some: Sequence[Witness], within_us: int) -> Iterator[list[Witness]]:
     """For each that may be the last to begin, all whose spans a moment of this length touches."""
-    for latest_us in sorted({one.first_us for one in some}):
+    for latest_us in sorted({one.first_us for one in some}, reverse=True):
         yield [one for one in some if one.first_us <= latest_us and one.last_us >= latest_us - within_us]
 
 

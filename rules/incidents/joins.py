@@ -69,6 +69,8 @@ class Joins:
         known = heard.detection_id in self.ledger.by_detection
         if known or any(isinstance(join, Correlate) for join in joins):
             found = self.fusion.take(heard, None if known else self.incident_of(rule, said))
+        elif heard.kind == "cleared" and any(isinstance(join, InOrder) for join in joins):
+            found = self.fusion.take(heard)  # kept until its sequence is complete
         else:
             found = "used" if said else "duplicate"
         for join, witness in said:
@@ -153,7 +155,7 @@ class Joins:
             said.ended = said.ended or known.ended
             said.lon, said.lat, said.key, said.heard = known.lon, known.lat, known.key, known.heard
         said.due_us = said.last_us + longest_us(join) + WAIT_US
-        if said.due_us < ledger.now_us:
+        if said.due_us <= ledger.now_us:
             ledger.counts["late_witness"] += 1
             return None
         self.put(said, said.due_us)
@@ -187,7 +189,7 @@ class Joins:
         else:
             found = list(ledger.witnesses.around(rule.id, join.name, witness.lon, witness.lat, reach_m))
         mine = witness.source, witness.identity
-        others = [one for one in found if (one.source, one.identity) != mine and one.due_us >= ledger.now_us]
+        others = [one for one in found if (one.source, one.identity) != mine and one.due_us > ledger.now_us]
         if len(others) <= MOST_AROUND:
             return others
         ledger.counts["witnesses_passed_over"] += len(others) - MOST_AROUND
@@ -326,7 +328,7 @@ class Joins:
         witness.due_us = witness.last_us + WAIT_US
         if ledger.witnesses.look(id_of(witness)) is not None:
             return None
-        if witness.due_us < ledger.now_us:
+        if witness.due_us <= ledger.now_us:
             ledger.counts["late_witness"] += 1
             return None
         witness.heard = heard

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -171,6 +172,25 @@ def test_what_a_person_has_called_a_false_alarm_confirms_nothing():
     city.tell(gauge(120))
     city.tell(command(130, city.last.incident_id, "false_alarm"), camera(140))
     assert [one.state for one in standing(city)] == ["false_alarm", "suspected"]
+    city.tell(gauge(150, "still"))
+    assert [one.state for one in standing(city)] == ["false_alarm", "suspected"]
+
+
+def test_of_a_case_and_an_older_suspicion_the_case_stays():
+    city = told()
+    city.tell(gauge(120), call(130, metres=390))
+    case = city.last.incident_id
+    city.tell(camera(200, metres=195))
+    assert [(one.incident_id, one.state) for one in standing(city)] == [(case, "dispatched")]
+    assert len([one for one in city.of("dispatch.orders") if not one.cancelled]) == 1
+
+
+def test_what_comes_when_its_time_is_just_over_is_late():
+    city = told()
+    city.until(180)
+    city.tell(says(ORDER, "a", 120))
+    assert city.counts["late_witness"] == 1
+    assert len(city.desk._ledger.witnesses) == 0
 
 
 def test_the_case_ends_when_what_can_clear_has_cleared():
@@ -256,6 +276,15 @@ def test_steps_of_several_streams_count_in_the_order_of_their_times(late_first):
     assert city.of("incidents") == []
     city.until(210)
     assert [(one.state, len(one.detections)) for one in standing(city)] == [("dispatched", 2)]
+
+
+def test_a_step_that_has_ended_before_the_sequence_is_complete_is_known_to_have_ended():
+    of = replace(ORDER, parts=tuple(replace(part, variants=CLOSE.parts[0].variants) for part in ORDER.parts))
+    city = told(of)
+    city.tell(says(of, "a", 120), says(of, "a", 130, "cleared"), says(of, "b", 150, who="cam-1"))
+    city.tell(says(of, "b", 160, "cleared", opened=150.0, who="cam-1"))
+    city.until(210)
+    assert city.last.condition == "cleared"
 
 
 def test_steps_in_the_wrong_order_are_nothing():
