@@ -94,6 +94,8 @@ class NearWatch(MissedWatch):
     def forget(self, condition: Condition) -> None:
         if condition.role == MOVER:
             self.unplace(condition)
+        elif condition.role == PAIR:
+            self.part(condition)
         super().forget(condition)
 
     def awake(self, condition: Condition, now_us: int) -> None:
@@ -149,13 +151,16 @@ class NearWatch(MissedWatch):
         first, second = self.movers(pair)
         return second if first == self.slot(mover) else first
 
+    def part(self, pair: Condition) -> None:
+        for slot in self.movers(pair):
+            pairs = self.pairs_of[slot]
+            del pairs[self.slot(pair)]
+            if not pairs:
+                del self.pairs_of[slot]
+
     def drop(self, condition: Condition) -> None:
         if condition.role == PAIR:
-            for slot in self.movers(condition):
-                pairs = self.pairs_of[slot]
-                del pairs[self.slot(condition)]
-                if not pairs:
-                    del self.pairs_of[slot]
+            self.part(condition)
         super().drop(condition)
 
     def together(self, mover: Condition, other: Condition, now_us: int) -> ConditionKey:

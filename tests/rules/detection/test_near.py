@@ -118,3 +118,13 @@ def test_a_crowd_is_looked_at_only_so_far_and_the_rest_is_counted(monkeypatch: p
     s = meeting(of="true")
     told(s, "1a0 1b1 1c2 1d3")
     assert s.detector.memory().evicted == 4
+
+
+def test_beyond_so_many_keys_those_not_seen_for_longest_are_forgotten_and_counted() -> None:
+    s = meeting(for_s=60, max_gap_s=50)
+    (watch,) = s.detector.lanes[TOPIC].watches
+    watch.most_remembered = 4
+    told(s, "1a0 1b5 2a0 2b5 3c100 3d105 4c100 4d105 5a0 5b5")
+    assert len(watch.open) <= 5
+    assert s.detector.memory().evicted > 0
+    assert s.told == []
