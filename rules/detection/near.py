@@ -94,6 +94,8 @@ class NearWatch(MissedWatch):
     def forget(self, condition: Condition) -> None:
         if condition.role == MOVER:
             self.unplace(condition)
+        elif condition.role == PAIR:
+            self.part(condition)
         super().forget(condition)
 
     def awake(self, condition: Condition, now_us: int) -> None:
@@ -111,15 +113,15 @@ class NearWatch(MissedWatch):
     def meet(self, mover: Condition, now_us: int) -> None:
         """Hold its fix against the others'."""
         limits = self.limits(mover)
-        pairs = self.pairs_of.get(self.slot(mover), {})
+        met: set[ConditionKey] = set()
         for other in self.around(mover):
             if now_us - other.last_us > limits.max_gap_us or not may_pair(mover, other):
                 continue
             if distance_m(mover.lon, mover.lat, other.lon, other.lat) <= limits.within_m:
-                self.together(mover, other, now_us)
-        for pair in list(pairs.values()):
-            other_fix = self.open.get(self.other(pair, mover))
-            if pair.last_us != now_us and other_fix is not None and now_us - other_fix.last_us <= limits.max_gap_us:
+                met.add(self.together(mover, other, now_us))
+        for slot, pair in list(self.pairs_of.get(self.slot(mover), {}).items()):
+            known = self.open.get(self.other(pair, mover))
+            if slot not in met and known is not None and now_us - known.last_us <= limits.max_gap_us:
                 self.apart(pair, now_us)
 
     def around(self, mover: Condition) -> list[Condition]:
@@ -149,16 +151,20 @@ class NearWatch(MissedWatch):
         first, second = self.movers(pair)
         return second if first == self.slot(mover) else first
 
+    def part(self, pair: Condition) -> None:
+        for slot in self.movers(pair):
+            pairs = self.pairs_of[slot]
+            del pairs[self.slot(pair)]
+            if not pairs:
+                del self.pairs_of[slot]
+
     def drop(self, condition: Condition) -> None:
         if condition.role == PAIR:
-            for slot in self.movers(condition):
-                pairs = self.pairs_of[slot]
-                del pairs[self.slot(condition)]
-                if not pairs:
-                    del self.pairs_of[slot]
+            self.part(condition)
         super().drop(condition)
 
-    def together(self, mover: Condition, other: Condition, now_us: int) -> None:
+    def together(self, mover: Condition, other: Condition, now_us: int) -> ConditionKey:
+        """They are near each other now; which pair they are."""
         slot = self.pair_slot(mover, other)
         pair, limits = self.open.get(slot), self.limits(mover)
         if pair is not None and pair.opened_us is None and now_us - pair.last_us > limits.max_gap_us:
@@ -169,20 +175,21 @@ class NearWatch(MissedWatch):
             pair.zone, pair.since_us = mover.zone, now_us
             self.keep(pair, now_us + limits.max_gap_us + 1)
             self.join(pair)
-        self.goes_on(pair, mover, now_us)
+        self.goes_on(pair, mover, min(now_us, other.last_us))
+        raised_us = self.raised_at(pair, limits.for_us)
         if pair.opened_us is not None:
             self.back_at(pair, now_us)
             self.tell_stages(pair, now_us)
-            return
-        raised_us = self.raised_at(pair, limits.for_us)
-        if raised_us <= now_us:
+        elif raised_us <= now_us:
             self.raise_(pair, raised_us, mover.evidence[-1])
             self.tell_stages(pair, now_us)
             self.look_at(pair, now_us)
+        return slot
 
     @staticmethod
-    def goes_on(pair: Condition, mover: Condition, now_us: int) -> None:
-        pair.last_us, pair.source, pair.variant = now_us, mover.source, mover.variant
+    def goes_on(pair: Condition, mover: Condition, seen_us: int) -> None:
+        """`seen_us`: the older of their fixes."""
+        pair.last_us, pair.source, pair.variant = seen_us, mover.source, mover.variant
         pair.lon, pair.lat, pair.error_m = mover.lon, mover.lat, mover.error_m
         pair.value, pair.attributes = mover.value, mover.attributes
 
@@ -204,7 +211,7 @@ class NearWatch(MissedWatch):
             return
         if silent_us <= now_us and not pair.unknown and self.rule.no_data == "unknown":
             pair.unknown = True
-            self.tell("unknown", pair, now_us, None)
+            self.tell("unknown", pair, silent_us - 1, None)
         self.tend_or_miss(pair, now_us)
         if self.slot(pair) in self.open and not pair.unknown and silent_us < pair.wake_us:
             self.look_at(pair, max(now_us + 1, silent_us))

@@ -79,7 +79,8 @@ class Hold:
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """What a window of rows of one key says, of the last `window_us`, anew every `slide_us`; nothing from fewer than
-    `min_samples`; an empty window is no zero. Its field is the hold's `value_field` ("count" asks for none)."""
+    `min_samples`; an empty window is no zero. Its field is the hold's `value_field` ("count" asks for none). `rate` is
+    the change a second from the oldest to the newest row."""
 
     fn: Literal["mean", "median", "p85", "p95", "min", "max", "sum", "rate", "count"]
     window_us: int

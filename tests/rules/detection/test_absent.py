@@ -109,6 +109,15 @@ def test_without_listing_only_what_was_seen_is_missed() -> None:
     assert played(s, TOPIC, 100) == []
 
 
+def test_beyond_so_many_keys_a_new_one_is_not_watched_and_counted() -> None:
+    s = missed()
+    s.detector.lanes[TOPIC].watches[0].most_remembered = 2
+    s.feed(*(tilt(1, f"t-{n}") for n in range(3)))
+    played(s, TOPIC, 70)
+    assert keyed(s) == [(61.0, "raised", "t-0"), (61.0, "raised", "t-1")]
+    assert s.detector.memory().evicted == 1
+
+
 # -- the parent --------------------------------------------------------------------------------------------------------
 
 
