@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from random import Random
 
+from models.columns import Scalar
 from rules.language.load import SourceFile, load_rules
 from tests.rules.language.world import CONTEXT, HEAD, expression, rule_text
 from tests.support import batch_of
@@ -41,7 +42,7 @@ ROWS = 4000
 
 def test_a_condition_takes_nanoseconds_a_row_and_microseconds_a_record() -> None:
     random, checked = Random(7), expression(CONDITION)
-    records = [
+    records: list[dict[str, Scalar]] = [
         {
             "speed_mps": random.random(), "confidence": random.random(), "heading_deg": 360 * random.random(),
             "ptz_preset": 1.0, "lon": 121.0, "class": random.choice(["car", "van", "bus"]),
