@@ -303,7 +303,7 @@ class Close:
     min_coverage: float = WATCHED_ENOUGH
     timeout_us: int | None = None
     when: Expression | None = None
-    """Of the rule's own stream; of a correlation it belongs to the part that it names, and is that part's hold."""
+    """Of the rule's own stream; of a correlation it speaks of `source.field`, and is that part's hold."""
     for_us: int = 0
     """How long `when` or `below` must have held."""
     below: float | None = None
@@ -321,7 +321,8 @@ class Applies:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What a rule's params and overrides fix. `applies` None: the base."""
+    """What a rule's params and overrides fix. `applies` None: the base. `detect` of a rule with parts is a plain Event:
+    the parts have their own."""
 
     applies: Applies | None
     reason: str | None

@@ -16,7 +16,7 @@ from rules.language.calendars import WeekCalendar
 from rules.language.checking import Names
 from rules.language.clauses import Clause, Here, Params, shown
 from rules.language.closing import read_close, read_stages
-from rules.language.composition import TICKETS, Given, Plan, Seat, plan_of, read_streams
+from rules.language.composition import TICKETS, Given, Plan, Seat, plan_of, read_streams, refuse_own
 from rules.language.detect import Primitive, find_primitive
 from rules.language.expressions import ALWAYS, Checked
 from rules.language.findings import did_you_mean, quoted
@@ -140,6 +140,7 @@ class Reading:
         seats = self.plan.seats
         if not self.plan.composed:
             return self.watched(whole, seats[0]) if seats else replace(whole, variants=self.variants_of_none())
+        refuse_own(self.plain, ("neighbours",), "it looks around in one stream")
         parts = tuple(self.watched(whole, seat) for seat in seats)
         return replace(
             whole,
