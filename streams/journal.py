@@ -80,14 +80,31 @@ class _Fence:
 
     __slots__ = ("highest",)
 
-    def __init__(self) -> None:
-        self.highest = 0
+    def __init__(self, highest: int = 0) -> None:
+        self.highest = highest
 
     def passes(self, kind: int, epoch: int) -> bool:
         if epoch < self.highest:
             return False
         self.highest = epoch
         return kind == STEP
+
+
+class _Rises:
+    """Where the epoch rose in what was read at opening."""
+
+    def __init__(self) -> None:
+        self.highest = 0
+        self._found: list[tuple[int, int]] = []
+
+    def pass_by(self, at: int, epoch: int) -> None:
+        if epoch > self.highest:
+            self.highest = epoch
+            self._found.append((at, epoch))
+
+    def before(self, position: int) -> int:
+        """The highest epoch of what stands before a position; none of what was written since the opening counts."""
+        return max((epoch for at, epoch in self._found if at < position), default=0)
 
 
 class FileJournal:
@@ -257,6 +274,7 @@ class TopicJournal:
         self._epoch = 0
         self._last = 0
         self._trimmed_s = -math.inf
+        self._rises = _Rises()
 
     @classmethod
     async def open(
@@ -272,12 +290,15 @@ class TopicJournal:
         """Take the journal over: from here on what an earlier opening appends is not read by anybody. Its epoch is
         higher than `after`, too."""
         journal = cls(servers, topic, partition, producer, options=options)
+        end = 0
         while True:
-            journal._epoch = 1 + max([after, *[epoch async for _, _, epoch, _ in journal._records(0)]])
+            async for at, _, epoch, _ in journal._records(end):
+                journal._rises.pass_by(at, epoch)
+                end = at + 1
+            journal._epoch = 1 + max(after, journal._rises.highest)
             mine = await journal._append(OPEN, b"")
             # Two that open at once may have chosen the same number: the first in the log has it.
-            rivals = [at async for at, _, epoch, _ in journal._records(0) if epoch >= journal._epoch and at < mine]
-            if not rivals:
+            if not [at async for at, _, epoch, _ in journal._records(end) if epoch >= journal._epoch and at < mine]:
                 return journal
 
     def epoch(self) -> int:
@@ -290,15 +311,16 @@ class TopicJournal:
     async def peek(self, position: int) -> Kept:
         """What is there from `position` on, without taking it over: another may be writing. Raises as `read_from`."""
         fence = _Fence()
-        steps = [found async for found in self._read(position, fence)]
+        steps = [found async for found in self._read(position, fence, 0)]
         return Kept(fence.highest, steps)
 
     def read_from(self, position: int) -> AsyncIterator[tuple[int, bytes]]:
-        return self._read(position, _Fence())
+        return self._read(position, _Fence(self._rises.before(position)), position)
 
-    async def _read(self, position: int, fence: _Fence) -> AsyncIterator[tuple[int, bytes]]:
+    async def _read(self, position: int, fence: _Fence, start: int) -> AsyncIterator[tuple[int, bytes]]:
+        """`fence`: as it is when all before `start` has gone by."""
         first = True
-        async for at, kind, epoch, step in self._records(0):
+        async for at, kind, epoch, step in self._records(start):
             if first and at > position > 0:
                 raise JournalError(
                     f"{self._topic}[{self._partition}]: steps before {at} are gone, {position} is needed"

@@ -1,7 +1,8 @@
 """Every dossier by id, and which of them the table does not hold as they are.
 
 Those of open incidents are objects. Those that have ended (they are kept for days, and hardly asked for) and those a
-restart has not needed yet stay folded: as the bytes of their entry, a fraction of the memory and nothing to collect.
+restart has not needed yet stay folded: as the bytes of their entry, a fraction of the memory and nothing to collect;
+those that have ended are pressed besides.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import msgspec
 
 from rules.incidents.dossier import FORGET, Dossier, Head
 from rules.incidents.marks import Marks
+from rules.incidents.press import Press
 
 LETTER = "i"
 ENCODER = msgspec.msgpack.Encoder()
@@ -28,6 +30,8 @@ class Cabinet:
     def __init__(self) -> None:
         self._live: dict[str, Dossier] = {}
         self._ended: dict[str, bytes] = {}
+        """As `_press` made them."""
+        self._press = Press()
         self._unread: dict[str, bytes] = {}
         """Open, and not needed since the restart."""
         self._unfolded: dict[str, bytes] = {}
@@ -68,10 +72,10 @@ class Cabinet:
         if blob is not None:
             self._digests[identity] = digest(blob)
         else:
-            blob = self._ended.pop(identity, None)
-            if blob is None:
+            kept = self._ended.pop(identity, None)
+            if kept is None:
                 return None
-            self._unfolded[identity] = blob
+            blob = self._unfolded[identity] = self._press.whole(kept)
         made = self._live[identity] = DOSSIER.decode(blob)
         return made
 
@@ -104,7 +108,7 @@ class Cabinet:
             dossier = self._live[identity]
             if dossier.ended_us is not None:
                 blob = ENCODER.encode(dossier)
-                self._ended[identity] = before if blob == before else blob
+                self._ended[identity] = self._press.small(blob)
                 self._live.pop(identity)
                 self._digests.pop(identity, None)
                 folded.append(identity)
@@ -125,7 +129,8 @@ class Cabinet:
 
     def snapshot(self) -> dict[str, bytes]:
         live = {identity: ENCODER.encode(dossier) for identity, dossier in self._live.items()}
-        kept = (live, self._ended, self._unread)
+        ended = {identity: self._press.whole(kept) for identity, kept in self._ended.items()}
+        kept = (live, ended, self._unread)
         return {f"{LETTER}/{identity}": blob for some in kept for identity, blob in some.items()}
 
     def changes(self) -> dict[str, bytes | None]:
@@ -133,7 +138,8 @@ class Cabinet:
         for identity in self._marks:
             live = self._live.get(identity)
             if live is None:
-                found[f"{LETTER}/{identity}"] = self._ended.get(identity)
+                kept = self._ended.get(identity)
+                found[f"{LETTER}/{identity}"] = None if kept is None else self._press.whole(kept)
                 continue
             blob = ENCODER.encode(live)
             print_now = digest(blob)
@@ -146,7 +152,10 @@ class Cabinet:
     def put_back(self, identity: str, blob: bytes) -> Head:
         """One that the table holds: it stays folded, and only what finds it is read."""
         head = HEAD.decode(blob)
-        (self._unread if head.ended_us is None else self._ended)[identity] = blob
+        if head.ended_us is None:
+            self._unread[identity] = blob
+        else:
+            self._ended[identity] = self._press.small(blob)
         return head
 
 
