@@ -55,6 +55,7 @@ def runs_of(rule: Rule, steps: Iterable[Step]) -> list[Run]:
     """In order of their beginnings."""
     runs: list[Run] = []
     live: dict[tuple[tuple[str, ...], str], Run] = {}
+    last: dict[tuple[tuple[str, ...], str], Run] = {}
     for step in steps:
         slot = step.key, step.zone if "zone" in rule.by else ""
         run = live.get(slot)
@@ -67,7 +68,9 @@ def runs_of(rule: Rule, steps: Iterable[Step]) -> list[Run]:
         if begun or (step.after is None and step.before is None and step.told):
             run = Run(step.key, step.zone, step.time_us, step.time_us,
                       first_offset=step.hit.offset, last_offset=step.hit.offset)  # fmt: skip
+            correct_gap(last.get(slot), run)
             runs.append(run)
+            last[slot] = run
             if step.after is not None:
                 live[slot] = run
         elif run is not None and step.after is not None:
@@ -75,6 +78,13 @@ def runs_of(rule: Rule, steps: Iterable[Step]) -> list[Run]:
         if run is not None and (begun or slot in live or step.told):
             note(rule, run, step)
     return runs
+
+
+def correct_gap(before: Run | None, anew: Run) -> None:
+    """A watch lets a run go once the gap is too long; how long it was only the next match tells."""
+    if before is not None and before.ended is not None and before.ended.code == "no_more":
+        facts = {"gap_s": seconds(anew.since_us - before.last_us), "max_gap_s": before.ended.facts["max_gap_s"]}
+        before.ended, before.ended_us = Finding("gap", facts), anew.since_us
 
 
 def lengthen(run: Run, hit: Hit, after: Condition) -> None:
@@ -157,8 +167,7 @@ def why_ended(rule: Rule, before: Condition, hit: Hit | None, now_us: int) -> Fi
                 return Finding("source_silent", {"last_s": seconds(now_us - before.last_us)})
             return Finding("anew" if hit.signal == OPENS else "not_open", {"value": hit.value})
         case Event():
-            gap = seconds(now_us - before.last_us)
-            return Finding("gap", {"gap_s": gap, "max_gap_s": seconds(variant.detect.within_us)})
+            return gap(before, hit, now_us, variant.detect.within_us)
         case _:
             return Finding("begun_anew" if hit is not None else "let_go")
 
@@ -166,12 +175,18 @@ def why_ended(rule: Rule, before: Condition, hit: Hit | None, now_us: int) -> Fi
 def dwell_ended(limits: Dwell, before: Condition, hit: Hit | None, now_us: int) -> Finding:
     gap_us = now_us - before.last_us
     if hit is None or gap_us > limits.max_gap_us:
-        return Finding("gap", {"gap_s": seconds(gap_us), "max_gap_s": seconds(limits.max_gap_us)})
+        return gap(before, hit, now_us, limits.max_gap_us)
     moved_m = distance_m(before.anchor_lon, before.anchor_lat, hit.lon, hit.lat)
     if limits.max_move_m < inf and not moved_m <= limits.max_move_m:
         moved = None if moved_m != moved_m else round(moved_m, 2)
         return Finding("moved", {"moved_m": moved, "max_move_m": limits.max_move_m})
     return Finding("other_view")
+
+
+def gap(before: Condition, hit: Hit | None, now_us: int, most_us: int) -> Finding:
+    if hit is None:
+        return Finding("no_more", {"max_gap_s": seconds(most_us)})
+    return Finding("gap", {"gap_s": seconds(now_us - before.last_us), "max_gap_s": seconds(most_us)})
 
 
 def seconds(us: int) -> float:

@@ -120,22 +120,28 @@ def passed_line(clause: Clause, words: Words) -> Iterator[str]:
         said += f" ({truth_mark(clause.tree)} {clause.tree.text})"
     yield said
     if clause.tree is not None and clause.tree.parts:
-        yield from tree_lines(clause.tree, words, 1)
+        for part in clause.tree.parts:
+            yield from tree_lines(part, words, 1)
 
 
 def of_tree(tree: Seen | None, words: Words) -> dict[str, object]:
     if tree is None:
         return {}
-    return {"text": tree.text, "values": ", ".join(f"{n} = {words.written(v)}" for n, v in tree.values.items())}
+    return {"text": tree.text, "values": ", ".join(f"{n} = {words.written(v)}" for n, v in tree.read().items())}
 
 
 def tree_lines(tree: Seen, words: Words, depth: int) -> Iterator[str]:
     """Every comparison with the value it saw, one a line."""
     shown = of_tree(tree, words)
     values = f"  [{shown['values']}]" if tree.values else ""
-    yield f"{'  ' * depth}{truth_mark(tree)} {tree.text}{values}"
+    yield f"{'  ' * depth}{truth_mark(tree)} {tree.text if tree.values else joined(tree, words)}{values}"
     for part in tree.parts:
         yield from tree_lines(part, words, depth + 1)
+
+
+def joined(tree: Seen, words: Words) -> str:
+    """What stands for an `and` or `or` whose parts follow."""
+    return words.word("either" if tree.either else "all")
 
 
 def truth_mark(tree: Seen) -> str:

@@ -44,6 +44,7 @@ FINDINGS: Sentences = {
     "usual_stop": ("常停处：停了 {held}，需要 {of}", "at a usual stop: stood {held} of {of}"),
     "pending": ("进行了 {held}，尚未满足", "under way for {held}, not fulfilled yet"),
     "gap": ("间断 {gap} > max_gap {max_gap}", "gap {gap} > max_gap {max_gap}"),
+    "no_more": ("max_gap {max_gap} 内没有再匹配", "no further match within max_gap {max_gap}"),
     "moved": ("移动 {moved_m} 米 > max_move {max_move_m} 米", "moved {moved_m} m > max_move {max_move_m} m"),
     "other_view": ("相机转向了别处", "the camera looked elsewhere"),
     "not_open": ("读数 {value} 未达开启条件", "a reading of {value} did not fulfil open_when"),
@@ -97,6 +98,8 @@ WORDS: Sentences = {
     "late": ("迟到", "late"),
     "duplicate": ("重复", "duplicate"),
     "dead": ("死信", "dead letters"),
+    "all": ("全部", "all of"),
+    "either": ("任一", "any of"),
     "null": ("空", "null"),
     "nowhere": ("（无）", "(none)"),
 }

@@ -88,7 +88,7 @@ def test_a_pending_run_lacks_something_and_a_raised_one_nothing(seed: int) -> No
         for run in runs_of(trace.rule, trace.steps):
             assert bool(run.short) == (run.raised_us is None), run
             if run.ended is not None and run.raised_us is None:
-                assert run.ended.code in {"gap", "moved", "not_open", "source_silent", "other_view"}, run
+                assert run.ended.code in {"gap", "no_more", "moved", "not_open", "source_silent", "other_view"}, run
 
 
 def test_the_openings_of_a_trace_are_those_that_were_told() -> None:
