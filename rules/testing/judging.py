@@ -18,8 +18,8 @@ DECIDED = ("raised", "stage", "cleared", "unknown")
 """Kinds of detections that are expected one by one; that something is still there is told again and again."""
 REFUSAL = ("topic", "reason", "path", "detail", "late_by_ms")
 """What of a letter says why."""
-OF_TRANSPORT = ("evidence", "sources", "changed_at", "revision", "coverage")
-"""What may differ where the same came in another order."""
+IDENTITIES = ("detection_id", "incident_id")
+ORDERED = ("department", "unit_id", "reason", "issued_at", "accept_by", "resolve_by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +193,28 @@ def gist(value: Record) -> dict[str, Plain]:
 def result(told: Sequence[Told]) -> list[tuple[str, ...]]:
     """What a run comes to, whatever order its records came in: the transitions of conditions, and each incident's last
     state."""
+    return sorted({*told_of(told, IDENTITIES)})
+
+
+def effect(told: Sequence[Told]) -> list[tuple[str, ...]]:
+    """The same without ids, which are others where a rule's shape is another; and all that goes out to people."""
+    orders = [one.value for one in told if one.topic == "dispatch.orders"]
+    went = [("order", *told_by(order, ORDERED)) for order in orders]
+    return sorted([*told_of(told, ("rule", "zone", "severity")), *went])
+
+
+def told_of(told: Sequence[Told], names: Sequence[str]) -> list[tuple[str, ...]]:
     newest: dict[str, tuple[str, ...]] = {}
     found: list[tuple[str, ...]] = []
     for one in told:
-        value = {name: part for name, part in one.value.items() if name not in OF_TRANSPORT}
+        value = one.value
         if one.topic == "detections" and value["kind"] in DECIDED:
-            found.append(("detection", *(str(value[name]) for name in ("detection_id", "kind", "stage", "event_time"))))
+            found.append(("detection", *told_by(value, (*names, "kind", "stage", "event_time"))))
         elif one.topic == "incidents":
-            last = tuple(str(value[name]) for name in ("incident_id", "state", "severity", "condition"))
-            newest[str(value["incident_id"])] = ("incident", *last)
-    return sorted({*found, *newest.values()})
+            state = told_by(value, (*names, "state", "severity", "condition"))
+            newest[str(value["incident_id"])] = ("incident", *state)
+    return [*found, *newest.values()]
+
+
+def told_by(value: Record, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(str(value.get(name)) for name in names)
