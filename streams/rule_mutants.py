@@ -14,7 +14,7 @@ from typing import Literal
 from rules.language.load import SourceFile
 from rules.language.model import Bundle, Rule
 from rules.testing.coverage import Covered, fired, firing, is_clause, tests_of
-from rules.testing.judging import result
+from rules.testing.judging import effect
 from rules.testing.model import Test
 from rules.testing.mutants import Mutant, meaning, mutants
 from rules.testing.running import Run, run_all
@@ -96,7 +96,7 @@ def judged(suite: Suite, runs: Sequence[Run], source: SourceFile, mutant: Mutant
         again = rerun(run, runs, suite, bundle)
         if not again.passed:
             return Judged(mutant, "killed", True, run.test.name)
-        noticed = noticed or result(again.told) != result(run.told) or len(again.told) != len(run.told)
+        noticed = noticed or effect(again.told) != effect(run.told)
     return Judged(mutant, "survived", noticed)
 
 

@@ -14,12 +14,15 @@ from rules.testing.schema import TOLD
 Record = Mapping[str, Plain]
 CLOSE_ENOUGH = 1e-6
 """Of numbers: they come through JSON and back."""
-DECIDED = ("raised", "stage", "cleared", "unknown")
-"""Kinds of detections that are expected one by one; that something is still there is told again and again."""
+DECIDED = frozenset(("raised", "stage", "cleared"))
+"""Kinds of detections that are expected one by one. That something is still there, or unknown, is told again and again:
+it is looked at only where a test expects it."""
+MOST_SHOWN = 3
+"""Of what was told and not expected at one time: the rest is a number."""
 REFUSAL = ("topic", "reason", "path", "detail", "late_by_ms")
 """What of a letter says why."""
-OF_TRANSPORT = ("evidence", "sources", "changed_at", "revision", "coverage")
-"""What may differ where the same came in another order."""
+IDENTITIES = ("detection_id", "incident_id")
+ORDERED = ("department", "unit_id", "reason", "issued_at", "accept_by", "resolve_by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,12 @@ class Account:
         end_us = self.test.start_us + at_us
         return [one.value for one in self.told if one.topic == topic and one.at_us <= end_us]
 
-    def listed(self, at_us: int, kind: str) -> list[Record]:
+    def listed(self, at_us: int, kind: str, wanted: Sequence[Record]) -> list[Record]:
         """What there is of a kind: of incidents the newest of each."""
         found = self.until(at_us, TOLD[kind])
         if kind == "detections":
-            return [value for value in found if value["kind"] in DECIDED]
+            kinds = DECIDED | {str(want.get("kind")) for want in wanted}
+            return [value for value in found if value["kind"] in kinds]
         if kind != "incidents":
             return found
         newest = {str(value["incident_id"]): value for value in found}
@@ -96,7 +100,7 @@ def refused(account: Account) -> Iterator[Difference]:
 def judged(expected: Expected, account: Account) -> Iterator[Difference]:
     at_us, place = expected.at_us, expected.place
     for kind, wanted in expected.lists.items():
-        there = account.listed(at_us, kind)
+        there = account.listed(at_us, kind, wanted)
         if expected.rule is not None:
             there = [value for value in there if value.get("rule", expected.rule) == expected.rule]
         yield from compared(wanted, there, kind, expected)
@@ -127,8 +131,11 @@ def compared(wanted: Sequence[Record], there: Sequence[Record], kind: str, at: E
         left.remove(near)
         got = {name: near.get(name) for name in want}
         yield Difference(at.place, at.at_us, kind, dict(want), got, "; ".join(unlike(want, near)))
-    for value in left:
+    for value in left[:MOST_SHOWN]:
         yield Difference(at.place, at.at_us, kind, None, gist(value), "not expected")
+    if len(left) > MOST_SHOWN:
+        said = f"not expected either: {len(left) - MOST_SHOWN} more"
+        yield Difference(at.place, at.at_us, kind, None, None, said)
 
 
 def paired(wanted: Sequence[Record], there: Sequence[Record]) -> dict[int, int]:
@@ -193,13 +200,28 @@ def gist(value: Record) -> dict[str, Plain]:
 def result(told: Sequence[Told]) -> list[tuple[str, ...]]:
     """What a run comes to, whatever order its records came in: the transitions of conditions, and each incident's last
     state."""
+    return sorted({*told_of(told, IDENTITIES)})
+
+
+def effect(told: Sequence[Told]) -> list[tuple[str, ...]]:
+    """The same without ids, which are others where a rule's shape is another; and all that goes out to people."""
+    orders = [one.value for one in told if one.topic == "dispatch.orders"]
+    went = [("order", *told_by(order, ORDERED)) for order in orders]
+    return sorted([*told_of(told, ("rule", "zone", "severity")), *went])
+
+
+def told_of(told: Sequence[Told], names: Sequence[str]) -> list[tuple[str, ...]]:
     newest: dict[str, tuple[str, ...]] = {}
     found: list[tuple[str, ...]] = []
     for one in told:
-        value = {name: part for name, part in one.value.items() if name not in OF_TRANSPORT}
+        value = one.value
         if one.topic == "detections" and value["kind"] in DECIDED:
-            found.append(("detection", *(str(value[name]) for name in ("detection_id", "kind", "stage", "event_time"))))
+            found.append(("detection", *told_by(value, (*names, "kind", "stage", "event_time"))))
         elif one.topic == "incidents":
-            last = tuple(str(value[name]) for name in ("incident_id", "state", "severity", "condition"))
-            newest[str(value["incident_id"])] = ("incident", *last)
-    return sorted({*found, *newest.values()})
+            state = told_by(value, (*names, "state", "severity", "condition"))
+            newest[str(value["incident_id"])] = ("incident", *state)
+    return [*found, *newest.values()]
+
+
+def told_by(value: Record, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(str(value.get(name)) for name in names)

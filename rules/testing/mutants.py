@@ -217,7 +217,7 @@ def meaning(value: object) -> object:
     if isinstance(value, tuple | list):
         return [meaning(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type | Place):
-        return [meaning(getattr(value, field.name)) for field in fields(value)]
+        return [meaning(getattr(value, field.name)) for field in fields(value) if not field.name.startswith("_")]
     return None if isinstance(value, Place) else repr(value)
 
 

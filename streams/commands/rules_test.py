@@ -87,13 +87,16 @@ def test(
     code = 1 if failed or not runs else 0
     if junit is not None:
         junit.write_bytes(reports.junit(results))
-    if (with_coverage or min_coverage is not None) and not failed:
-        covered = covered_by(suites, results, processes, budget)
+    wants_coverage = with_coverage or min_coverage is not None
+    judged = []
+    if (wants_coverage or mutate) and not failed:
+        judged = judged_by([path for path, _ in suites], processes, budget, clauses_only=not mutate)
+    if wants_coverage and not failed:
+        covered = covered_by(suites, results, judged)
         report["coverage"] = [coverage_data(one) for one in covered]
         said.append(coverage_text(covered))
         code = max(code, int(min_coverage is not None and share_of(covered) < min_coverage))
     if mutate and not failed:
-        judged = judged_by(files, processes, budget)
         declared = [one for _, suite in suites for one in suite.file.equivalent]
         report["mutants"] = [mutant_data(one) for one in judged]
         text, enough = mutants_text(judged, declared, min_killed)
@@ -132,11 +135,10 @@ def run_suite(suite: Suite) -> list[Run]:
 
 
 def covered_by(
-    suites: Sequence[tuple[Path, Suite]], results: Sequence[tuple[str, Sequence[Run]]], processes: int, budget_s: float
+    suites: Sequence[tuple[Path, Suite]], results: Sequence[tuple[str, Sequence[Run]]], judged: Sequence[Judged]
 ) -> list[Covered]:
-    from streams.rule_mutants import coverage, judge_all
+    from streams.rule_mutants import coverage
 
-    judged = judge_all([path for path, _ in suites], processes=processes, budget_s=budget_s, clauses_only=True)
     return [
         one
         for (_, suite), (_, runs) in zip(suites, results, strict=True)
@@ -170,10 +172,10 @@ def coverage_data(one: Covered) -> dict[str, object]:
 # -- mutants -----------------------------------------------------------------------------------------------------------
 
 
-def judged_by(files: Sequence[Path], processes: int, budget_s: float) -> list[Judged]:
+def judged_by(files: Sequence[Path], processes: int, budget_s: float, *, clauses_only: bool) -> list[Judged]:
     from streams.rule_mutants import judge_all
 
-    return judge_all(files, processes=processes, budget_s=budget_s)
+    return judge_all(files, processes=processes, budget_s=budget_s, clauses_only=clauses_only)
 
 
 def mutants_text(
