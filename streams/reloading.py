@@ -16,7 +16,7 @@ from typing import Protocol
 import faust
 
 from models.problems import Place, Problem
-from streams.bundle import Files, read_files
+from streams.bundle import Files, read_files, short
 from streams.city import City, CityProblems, city_of
 from streams.clock import Clock
 from streams.settings import Settings
@@ -161,7 +161,7 @@ class Reloading(faust.Service):
         self.status.swaps += 1
         self._live(coming)
         count, at = len(city.bundle.rules), "" if coming.where is None else f", from {coming.where}"
-        log.info("规则包已换 / bundle %s is live: %d rules%s", self.status.digest, count, at)
+        log.info("规则包已换 / bundle %s is live: %d rules%s", short(self.status.digest), count, at)
 
     def _live(self, coming: Coming) -> None:
         self.status.digest, self.status.revision = coming.files.digest, coming.revision
@@ -174,8 +174,8 @@ class Reloading(faust.Service):
         told = "\n".join(problem.text() for problem in errors[:MOST_TOLD])
         log.error(
             "规则包未采用，仍用原来的 / bundle %s is refused, %s stays live: %d errors\n%s",
-            coming.files.digest,
-            self.status.digest,
+            short(coming.files.digest),
+            short(self.status.digest),
             len(errors),
             told,
         )

@@ -55,7 +55,7 @@ def on_trial(city: City) -> City:
 
 def raised(*seconds: int, rule: str = "standing") -> Chunk:
     """Detections of things that began to stand, each elsewhere."""
-    said = [orjson.loads(world.good("detections", s).value) for s in seconds]
+    said = [world.body("detections", s) for s in seconds]
     far = [{**one, "rule": rule, "lon": one["lon"] + 0.01 * n} for n, one in enumerate(said)]
     return Chunk(
         TOLD,
@@ -150,7 +150,7 @@ def test_a_bundle_that_is_gone_stops_the_start_with_its_name(city: City, other: 
             await agent.swap(other)
             assert agent.opened is not None
             await agent.opened.table.save({BUNDLES + other.files.digest: None})
-            with pytest.raises(JournalError, match=other.files.digest):
+            with pytest.raises(JournalError, match=other.files.digest[:8]):
                 await office.desk()
             office.city = other
             await office.desk()  # its files are there again
