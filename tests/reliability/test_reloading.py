@@ -151,4 +151,4 @@ def test_two_workers_switch_at_the_same_record_and_a_killed_one_comes_back_with_
         again = bed.start_worker("again")
         wait_for(lambda: live_in_table(bed).startswith(digest), again)
         assert LIVE.findall(again.words()) == []  # it began with it
-        assert bed.stop() == {"again": 0}
+        assert bed.stop() == {"again": 0}, again.words()
