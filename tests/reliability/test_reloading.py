@@ -111,9 +111,9 @@ def test_a_worker_stays_with_what_is_live_while_a_file_is_wrong(
         assert bed.stop() == {"one": 0}
 
 
-def publish(bed: Bed, rules: Path) -> str:
+def publish(bed: Bed, *arguments: str) -> str:
     """What the command said."""
-    command = [sys.executable, "-m", "app", "rules", "publish", str(rules)]
+    command = [sys.executable, "-m", "app", "rules", "publish", *arguments]
     ended = subprocess.run(command, cwd=ROOT, env=bed.environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
@@ -132,12 +132,12 @@ def test_two_workers_switch_at_the_same_record_and_a_killed_one_comes_back_with_
         early = bed.start_worker("early", wait=False)
         assert early.wait_death(WITHIN_S) == 2
         assert "rules publish" in early.words()
-        assert "revision 1 published" in publish(bed, rules)
-        assert "revision 1 is live already" in publish(bed, rules)
+        assert "revision 1 published" in publish(bed, str(rules))
+        assert "revision 1 is live already" in publish(bed, str(rules))
         one, two = bed.start_worker("one"), bed.start_worker("two")
         for revision in (2, 3):
             (rules / "unrelated.yaml").write_text(unrelated(revision))
-            said = publish(bed, rules)
+            said = publish(bed, str(rules))
             assert f"revision {revision} published" in said
             for worker in (one, two):
                 wait_for(lambda w=worker, n=revision: len(LIVE.findall(w.words())) == n - 1, worker)  # type: ignore[misc]
@@ -145,6 +145,10 @@ def test_two_workers_switch_at_the_same_record_and_a_killed_one_comes_back_with_
         digest, where = LIVE.findall(one.words())[-1]
         assert digest in said
         assert where.startswith("rules.bundle/0/")
+        assert "revision 4 published" in publish(bed, "--back-to", "2")
+        wait_for(lambda: len(LIVE.findall(one.words())) == 3, one)
+        first, _, (digest, _) = LIVE.findall(one.words())
+        assert digest == first[0]
         one.kill()
         two.kill()
         bed.forget_dead()

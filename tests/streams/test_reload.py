@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import zstandard
+from click.testing import CliRunner, Result
 
 from models.problems import Problem
 from rules.language.load import Context, SourceFile, load_rules
@@ -20,6 +21,7 @@ from streams.bundle import MANIFEST, BadArchive, Files, pack, read_files, unpack
 from streams.bundle_topic import KEPT, Assembling, Published, outdated, records_of
 from streams.city import City, CityProblems, city_of
 from streams.clock import ManualClock
+from streams.commands.group import zhinao
 from streams.reloading import BundleStatus, FolderSource, Reloading
 from streams.settings import SHIPPED_REGISTRY, SHIPPED_RULES, SHIPPED_TABLES, SHIPPED_ZONES, Settings
 
@@ -34,6 +36,9 @@ class Town:
         self.rules, self.zones = folder / "rules", folder / "zones"
         shutil.copytree(SHIPPED_RULES, self.rules)
         shutil.copytree(SHIPPED_ZONES, self.zones)
+        self.registry, self.tables = folder / "registry", folder / "tables"
+        shutil.copytree(SHIPPED_REGISTRY, self.registry)
+        shutil.copytree(SHIPPED_TABLES, self.tables)
         self.settings = Settings.read(rules=str(self.rules), zones=str(self.zones))
         self.swapped: list[City] = []
         live = self.read()
@@ -43,7 +48,7 @@ class Town:
         self.reloading = Reloading(source, self.settings, city, self._swap, self.status, ManualClock(), 2.0)
 
     def read(self) -> Files:
-        return read_files((self.rules,), (self.zones,), SHIPPED_REGISTRY, SHIPPED_TABLES)
+        return read_files((self.rules,), (self.zones,), self.registry, self.tables)
 
     async def _swap(self, city: City) -> None:
         self.swapped.append(city)
@@ -334,3 +339,29 @@ def test_the_parts_of_the_last_bundles_stay_and_older_ones_go(town: Town) -> Non
     assert len(assembling.revisions()) == KEPT - 1
     assert assembling.whole(0) is None
     assert assembling.whole(KEPT + 2) is not None
+
+
+def publish(town: Town, *arguments: str) -> Result:
+    environment = {"ZHINAO_RULES": str(town.rules), "ZHINAO_ZONES": str(town.zones)}
+    places = {"ZHINAO_REGISTRY": str(town.registry), "ZHINAO_TABLES": str(town.tables)}
+    given = ["rules", "publish", *arguments]
+    return CliRunner().invoke(zhinao, given, prog_name="zhinao", env={**environment, **places})
+
+
+def test_manifests_are_written_of_what_has_no_error_and_make_an_edit_live(town: Town) -> None:
+    assert publish(town, "--manifest").exit_code == 0
+    assert all((folder / MANIFEST).is_file() for folder in (town.rules, town.zones, town.registry, town.tables))
+    town.cut.write_bytes(town.cut.read_bytes().replace(b"max_gap: 20s", b"max_gap: 21s"))
+    assert {problem.code for problem in town.turns()} == {"B102"}
+    assert publish(town, "--manifest").exit_code == 0
+    assert town.turns() == []
+    assert len(town.swapped) == 1
+    listed = (town.rules / MANIFEST).read_bytes()
+    town.cut.write_bytes(b"version: 1\nrules: [\n")
+    refused = publish(town, "--manifest")
+    assert (refused.exit_code, (town.rules / MANIFEST).read_bytes()) == (1, listed)
+    assert f"{town.cut}:" in refused.stdout
+
+
+def test_going_back_takes_no_files_beside_it(town: Town) -> None:
+    assert publish(town, "--back-to", "3", str(town.rules)).exit_code == 2
