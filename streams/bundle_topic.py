@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import ConsumerStoppedError, KafkaConnectionError
 
 from models.bundles import RuleBundle
 from models.problems import Place, Problem
@@ -141,11 +142,20 @@ class TopicSource:
         self.assembling, self.position = start.assembling, start.position
         self.waiting: deque[Published] = deque()
         self.consumer: AIOKafkaConsumer | None = None
+        self.closed = False
 
     async def next(self) -> Published | None:
-        if self.consumer is None:
-            self.consumer = await self._open()
-        fetched = await self.consumer.getmany(self.tp, timeout_ms=0)
+        """Nothing new while the broker is away."""
+        try:
+            if self.consumer is None:
+                self.consumer = await self._open()
+            fetched = await self.consumer.getmany(self.tp, timeout_ms=0)
+        except KafkaConnectionError:
+            return None
+        except ConsumerStoppedError:
+            if self.closed:
+                return None
+            raise
         for record in fetched.get(self.tp, ()):
             published = self.assembling.take(record.offset, record.key, record.value)
             if published is not None:
@@ -156,12 +166,16 @@ class TopicSource:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.servers, enable_auto_commit=False, auto_offset_reset="earliest", **self.options
         )
-        await consumer.start()
+        try:
+            await consumer.start()
+        except BaseException:
+            await consumer.stop()
+            raise
         consumer.assign([self.tp])
         consumer.seek(self.tp, self.position)
         return consumer
 
     async def close(self) -> None:
+        self.closed = True
         if self.consumer is not None:
             await self.consumer.stop()
-            self.consumer = None

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import faust
 
-from models.problems import Problem
-from streams.bundle import Files, read_files
+from models.problems import Place, Problem
+from streams.bundle import Files, read_files, short
 from streams.city import City, CityProblems, city_of
 from streams.clock import Clock
 from streams.settings import Settings
@@ -24,6 +25,7 @@ from streams.transport import die
 log = logging.getLogger(__name__)
 log.setLevel(logging.INFO)  # which rules decide is told whatever the level of the rest
 
+EMPTIED = "B106"
 MOST_TOLD = 20
 """Problems of one refused bundle that the log has; `zhinao rules check` has all."""
 
@@ -115,12 +117,13 @@ class Reloading(faust.Service):
         self,
         source: Source,
         settings: Settings,
+        city: City,
         swap: Callable[[City], Awaitable[None]],
         status: BundleStatus,
         clock: Clock,
         every_s: float,
     ) -> None:
-        self.source, self.settings, self.swap = source, settings, swap
+        self.source, self.settings, self.city, self.swap = source, settings, city, swap
         self.status, self.clock, self.every_s = status, clock, every_s
         super().__init__()
 
@@ -149,12 +152,16 @@ class Reloading(faust.Service):
         except CityProblems as why:
             self._refused(coming, why.problems)
             return
+        if problems := emptied(self.city, city):
+            self._refused(coming, problems)
+            return
         await asyncio.to_thread(city.prepare)
         await self.swap(city)
+        self.city = city
         self.status.swaps += 1
         self._live(coming)
         count, at = len(city.bundle.rules), "" if coming.where is None else f", from {coming.where}"
-        log.info("规则包已换 / bundle %s is live: %d rules%s", self.status.digest, count, at)
+        log.info("规则包已换 / bundle %s is live: %d rules%s", short(self.status.digest), count, at)
 
     def _live(self, coming: Coming) -> None:
         self.status.digest, self.status.revision = coming.files.digest, coming.revision
@@ -167,8 +174,27 @@ class Reloading(faust.Service):
         told = "\n".join(problem.text() for problem in errors[:MOST_TOLD])
         log.error(
             "规则包未采用，仍用原来的 / bundle %s is refused, %s stays live: %d errors\n%s",
-            coming.files.digest,
-            self.status.digest,
+            short(coming.files.digest),
+            short(self.status.digest),
             len(errors),
             told,
         )
+
+
+def emptied(live: City, city: City) -> list[Problem]:
+    """Files that had rules and are there still, with none: cut short before the first of them, as it seems."""
+    before, now = rules_by_file(live), rules_by_file(city)
+    return [
+        Problem(
+            place=Place(file.shown),
+            code=EMPTIED,
+            message=f"the file had {before[file.shown]} rules and has none now",
+            hint="to be without its rules, delete it, or make them drafts",
+        )
+        for file in city.files.of("rules")
+        if before[file.shown] and not now[file.shown]
+    ]
+
+
+def rules_by_file(city: City) -> Counter[str]:
+    return Counter(rule.place.file for rule in city.bundle.rules)

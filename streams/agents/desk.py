@@ -28,7 +28,7 @@ from streams.accounts import Accounts
 from streams.agents.queues import TURNED, Part, Queues, Step, kept, pieces
 from streams.agents.saving import Save, Saving
 from streams.agents.suspects import Suspects, refused
-from streams.bundle import BadArchive, pack, unpack
+from streams.bundle import BadArchive, pack, short, unpack
 from streams.canary import Canary, CanaryWatch, canary
 from streams.city import City, CityProblems, city_of
 from streams.clock import Clock
@@ -272,7 +272,7 @@ class DeskAgent:
             return await asyncio.to_thread(city_of, files, self.settings)
         except (KeyError, BadArchive, CityProblems) as why:
             raise JournalError(
-                f"{TABLE}: steps were decided by the bundle {digest}, which "
+                f"{TABLE}: steps were decided by the bundle {short(digest)}, which "
                 f"{'is not there' if isinstance(why, KeyError) else f'cannot be used: {why}'}. "
                 "Start a worker with its files, as they were"
             ) from why

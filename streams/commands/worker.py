@@ -190,7 +190,7 @@ def build_worker(settings: Settings) -> tuple[ShellApp, Heart]:
         await detectors.swap(with_canaries(other, settings.partitions) if canary is not None else other)
 
     every_s = LOOK_S if settings.bundle == "topic" else settings.reload_s
-    reloading = Reloading(source, settings, swap, status, clock, every_s) if every_s else None
+    reloading = Reloading(source, settings, city, swap, status, clock, every_s) if every_s else None
     heart = Heart(producer, (detectors, desk), flow, watched, accounts, canary, reloading)
 
     def taken(tp: TP, records: Records) -> None:

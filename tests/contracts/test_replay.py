@@ -10,6 +10,7 @@ from models.streams import URGENT_DETECTIONS
 from tests.contracts.conftest import Replayed
 from tests.contracts.judging import objections
 
+ONLY_OF_WORKERS = {URGENT_DETECTIONS, "incidents.shadow", "rules.bundle"}
 EVERY = 10
 """Of frames, which are many and alike, every tenth is looked at."""
 
@@ -18,7 +19,7 @@ def test_everything_published_and_answered_is_what_its_schema_says(replayed: Rep
     told = replayed.told
     wrong = [(topic, said) for topic, records in told.items() for each in records if (said := objections(topic, each))]
     assert wrong == []
-    sent = {topic for topic, contract in CONTRACTS.items() if contract.flow is not Flow.IN} - {URGENT_DETECTIONS}
+    sent = {topic for topic, contract in CONTRACTS.items() if contract.flow is not Flow.IN} - ONLY_OF_WORKERS
     assert set(told) == sent | {"dispatch.feedback", "commands"}
 
 
