@@ -22,7 +22,7 @@ from streams.clock import Clock
 from streams.settings import Settings
 from streams.transport import die
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"{__name__}.bundles")  # Faust has the module's own, and tells of each start and stop there
 log.setLevel(logging.INFO)  # which rules decide is told whatever the level of the rest
 
 EMPTIED = "B106"
