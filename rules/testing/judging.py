@@ -172,7 +172,7 @@ def unlike(want: Plain | Record, got: Plain | Record, name: str = "") -> list[st
 def same(want: object, got: object) -> bool:
     if is_number(want) and is_number(got):
         return isclose(want, got, rel_tol=CLOSE_ENOUGH, abs_tol=CLOSE_ENOUGH)
-    return want == got
+    return want == got and isinstance(want, bool) == isinstance(got, bool)
 
 
 def is_number(value: object) -> TypeGuard[float]:

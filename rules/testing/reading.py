@@ -263,7 +263,8 @@ class Reader:
         since_us = self.moment(clause, "from", 0)
         until_us = self.until(clause, since_us, every_us * length)
         if until_us <= since_us:
-            clause.here.problem("E510", "the stream sends nothing", "say at, for, until, or values")
+            if not clause.has("values"):
+                clause.here.problem("E510", "the stream sends nothing", "say at, for, until, or values")
             return ()
         count = min(-(-(until_us - since_us) // every_us), MOST_RECORDS)
         return tuple(since_us + step * every_us for step in range(count))

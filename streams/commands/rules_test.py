@@ -187,7 +187,7 @@ def mutants_text(
     left = [one for one in survivors if (one.mutant.rule, one.mutant.name) not in excused]
     fates = Counter(one.fate for one in judged)
     lines = [survivor_text(one) for one in sorted(left, key=lambda one: one.mutant.place)]
-    gone = unused(declared, survivors)
+    gone = [] if fates["no time"] else unused(declared, survivors)
     lines += [f"{one.place.file}:{one.place.line}: no mutant that survives is called {one.path!r}" for one in gone]
     total = fates["killed"] + len(left)
     share = fates["killed"] / total if total else 1.0
