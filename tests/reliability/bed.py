@@ -57,12 +57,14 @@ READ_TOPICS = (*ONCE, *TICKED_TOPICS, *DETECTIONS)
 class Worker:
     """One `zhinao worker`, its words in a log."""
 
-    def __init__(self, name: str, log: Path, environment: Mapping[str, str], guard: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, name: str, log: Path, environment: Mapping[str, str], guard: tuple[str, ...] = (), root: Path = ROOT
+    ) -> None:
         self.name, self.log, self.started_s = name, log, time.monotonic()
         self._from = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
             command = [*guard, sys.executable, "-m", "app", "worker"]
-            self.process = subprocess.Popen(command, cwd=ROOT, env=dict(environment), stdout=output, stderr=output)
+            self.process = subprocess.Popen(command, cwd=root, env=dict(environment), stdout=output, stderr=output)
 
     @property
     def pid(self) -> int:
@@ -154,12 +156,20 @@ class Bed:
     # workers
 
     def start_worker(
-        self, name: str, *, fail_at: str = "", wait: bool = True, guard: tuple[str, ...] = (), **environment: str
+        self,
+        name: str,
+        *,
+        fail_at: str = "",
+        wait: bool = True,
+        guard: tuple[str, ...] = (),
+        root: Path = ROOT,
+        **environment: str,
     ) -> Worker:
-        """Start one and wait until it is ready; `fail_at` as ZHINAO_FAIL_AT, `guard` a command to run it under."""
-        extra = {VARIABLE: fail_at} if fail_at else {}
+        """Start one and wait until it is ready; `fail_at` as ZHINAO_FAIL_AT, `guard` a command to run it under, `root`
+        the program's folder."""
+        extra = {"PYTHONPATH": str(root)} | ({VARIABLE: fail_at} if fail_at else {})
         log = self.folder / f"{name}.log"
-        self.workers[name] = worker = Worker(name, log, {**self.environment, **extra, **environment}, guard)
+        self.workers[name] = worker = Worker(name, log, {**self.environment, **extra, **environment}, guard, root)
         if wait:
             worker.wait_ready()
         return worker
@@ -260,6 +270,12 @@ class Bed:
                 if name == AT:
                     found[topic, partition] = msgspec.json.decode(entry, type=Where).offset or 0
         return found
+
+    def state_mb(self) -> float:
+        """What the Detectors' tables hold."""
+        store = TopicStore(self.bootstrap, full_name("state", self.prefix))
+        tables = (asyncio.run(store.read(f"detector/{partition}")) for partition in range(PARTITIONS))
+        return sum(len(entry) for table in tables for entry in table.values()) / 1e6
 
     def _behind(self, reader: Any) -> dict[TP, tuple[int, int]]:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -310,12 +310,12 @@ def busiest(run: Run, within_ms: int) -> int:
     return most
 
 
-def delays_s(run: Run) -> list[float]:
-    """Under the wall clock: from the instant of each raise to its detection on the topic, sorted."""
+def delays_s(run: Run, of: Callable[[Mapping[str, Any]], bool] = lambda body: True) -> list[float]:
+    """Under the wall clock: from the instant of each raise to its detection on the topic, sorted. `of`: which ones."""
     first: dict[str, float] = {}
     for record in run.detections():
         body = record.body
-        if body["kind"] == "raised":
+        if body["kind"] == "raised" and of(body):
             event_ms = parse_rfc3339_us(body["event_time"]) / 1000
             first.setdefault(body["detection_id"], (record.at_ms - event_ms) / 1000)
     return sorted(first.values())

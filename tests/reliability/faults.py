@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import resource
+import subprocess
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from benchmarks.gate import older_commit, tree_of
+from streams.settings import ROOT
 from tests.kafka.broker import KafkaBroker
 from tests.ports import free_ports
 from tests.reliability.bed import Bed, Worker
+from tests.reliability.certificates import ELSEWHERE, Authority, serving
 from tests.reliability.equations import busiest, delays_s, figures, findings, share
-from tests.reliability.load import DRAIN_S, Load
+from tests.reliability.load import DRAIN_S, Load, devices, hottest
 from tests.reliability.outputs import Run
 from tests.reliability.proxy import Proxy
 
@@ -24,6 +30,9 @@ SESSION_S = 10.0
 """After which the group gives a silent worker's partitions away (streams/transport.py)."""
 IN_FLIGHT_MS = 3000
 RESUMES_WITHIN_S = 60.0
+REFUSED_WITHIN_S = 45.0
+LATENESS_S = 6.0
+"""Of the harness's rules."""
 SLOPE_MB_AN_HOUR = 1.0
 
 Figures = dict[str, float | int | str]
@@ -227,6 +236,52 @@ def bad_network(trial: Trial) -> None:
     trial.measured |= {"recovery (s)": round(resumed_s(run, back_ms), 1), "restarts": bed.restarts}
 
 
+def certificates(trial: Trial) -> None:
+    """F31: a broker whose certificate has run out, is another's or of an authority nobody knows gets no client, and the
+    worker says why. A good one is taken."""
+    ours, foreign = Authority(trial.folder, "ours"), Authority(trial.folder, "foreign")
+    bad = {
+        "expired": ours.issue("expired", until=timedelta(days=-1)),
+        "of another name": ours.issue("elsewhere", ELSEWHERE),
+        "of another authority": foreign.issue("foreign-broker"),
+    }
+    load = Load(trial.seed)
+    port = free_ports(1)[0]
+    with ExitStack() as stack:
+        kafka = stack.enter_context(KafkaBroker(trial.folder / "behind", advertised=port))
+        with Proxy(port, kafka.port):  # makes the topics
+            bed = stack.enter_context(trial.bed(bootstrap=f"127.0.0.1:{port}"))
+        bed.environment |= {"ZHINAO_KAFKA_SECURITY": "ssl", "ZHINAO_KAFKA_CA": str(ours.file)}
+        for name, certificate in bad.items():
+            with Proxy(port, kafka.port, serving(certificate)):
+                refuses(trial, bed.start_worker(name, wait=False))
+        with Proxy(port, kafka.port, serving(ours.issue("good"))):  # else all of them could fail for another reason
+            served = bed.start_worker("served")
+            served.kill()  # the broker itself speaks plain, so no transaction ends here
+        bed.environment["ZHINAO_KAFKA_SECURITY"] = "plaintext"
+        with Proxy(port, kafka.port):
+            bed.start_worker("plain")
+            with bed.feeding(load, speed=2):
+                pass
+            bed.settle()
+            bed.stop()
+            trial.judge(bed.read(), load, deaths=1)
+
+
+def refuses(trial: Trial, worker: Worker) -> None:
+    """It ends by itself, with the cause, and has joined nothing."""
+    try:
+        code = worker.wait_death(REFUSED_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        code = 0
+        worker.kill()
+    words = worker.words()
+    trial.measured[worker.name] = f"ended with {code}"
+    trial.expect(code != 0, f"with a certificate that is {worker.name} it goes on trying")
+    trial.expect("certificate" in words.lower(), f"{worker.name}: nothing is said of the certificate")
+    trial.expect(not worker.is_ready(), f"{worker.name}: it became ready")
+
+
 # ------------------------------------------------------------------------------------------------------------- the load
 
 
@@ -309,6 +364,158 @@ def flood(trial: Trial) -> None:
     trial.expect(behind_s <= max(sent_s, 20), f"{behind_s:.0f} s behind a burst of {sent_s:.0f} s")
 
 
+# ------------------------------------------------------------------------------------------------ state, disk, versions
+
+
+def big_state(trial: Trial) -> None:
+    """F08: killed with tens of thousands of cars in hand, many for one camera; the next one has them again."""
+    load = Load(trial.seed, seconds=40, visitors=150)
+    with trial.bed() as bed:
+        bed.start_worker("worker")
+        with bed.feeding(load, speed=1):
+            time.sleep(trial.chance.uniform(18, 24))
+            bed.workers["worker"].kill()
+            trial.measured["state (MB)"] = round(bed.state_mb(), 2)
+            bed.forget_dead()
+            trial.measured["ready again (s)"] = round(bed.start_worker("heir").wait_ready(), 1)
+        bed.settle(180)
+        bed.stop()
+        trial.judge(bed.read(), load, deaths=1)
+    trial.measured["keys"] = 150 * sum(r.topic == "camera.tracks" and r.fate == "used" for r in load.records)
+
+
+def hot_key(trial: Trial) -> None:
+    """F21: one camera speaks as much as all others; nobody else's detections may wait for it."""
+    load = Load(trial.seed, seconds=40, start_ms=int(time.time() + 12) * 1000, hot=20)
+    with trial.bed(ZHINAO_CLOCK="wall") as bed:
+        bed.start_worker("worker")
+        with bed.feeding(load, speed=1, drain_s=15):
+            pass
+        bed.settle()
+        bed.stop()
+        run = bed.read()
+    trial.judge(run, load, deaths=0)
+    area = devices("camera")[hottest()]
+    hot = delays_s(run, lambda body: body["area"] == area)
+    others = delays_s(run, lambda body: body["area"] != area)
+    trial.measured |= {
+        "delay p99 there (s)": round(share(hot, 0.99), 2),
+        "elsewhere (s)": round(share(others, 0.99), 2),
+    }
+    trial.expect(bool(others) and share(others, 0.99) < LATENESS_S + 2, f"elsewhere {share(others, 0.99):.1f} s late")
+
+
+def many_keys(trial: Trial) -> None:
+    """F21: a hundred thousand cars that are each seen once; what is held of them goes again."""
+    load = Load(trial.seed, seconds=125, visitors=50)
+    with trial.bed() as bed:
+        worker = bed.start_worker("worker")
+        with bed.feeding(load, speed=4) as feeding:
+            most_mb = worker.rss_mb()
+            while not feeding.ended():
+                bed.wait(1)
+                most_mb = max(most_mb, worker.rss_mb())
+        bed.settle(180)
+        held_mb = bed.state_mb()
+        bed.stop()
+        trial.judge(bed.read(), load, deaths=0)
+    keys = 50 * sum(r.topic == "camera.tracks" and r.fate == "used" for r in load.records)
+    trial.measured |= {"keys": keys, "state at the end (MB)": round(held_mb, 2), "RSS at most (MB)": round(most_mb)}
+    trial.expect(held_mb * 1e6 < 20 * keys, f"{held_mb:.1f} MB are held of {keys} cars that are gone")
+
+
+def disk_full(trial: Trial) -> None:
+    """F25: the broker's disk fills up and it ends; with room again it is started, and all goes on."""
+    load = Load(trial.seed)
+    with ExitStack() as stack:
+        disk = stack.enter_context(small_disk(trial.folder / "disk", 400))
+        kafka = stack.enter_context(KafkaBroker(disk))
+        bed = stack.enter_context(trial.bed(kafka))
+        bed.start_worker("worker")
+        bed.supervised.add("worker")
+        with bed.feeding(load, speed=1.5):
+            bed.wait(10)
+            ballast = fill(disk / "ballast")
+            trial.measured["the broker ends after (s)"] = round(ended_after(bed, kafka), 1)
+            bed.wait(3)
+            ballast.unlink()
+            kafka.restart(at_once=True)
+            back_ms = now_ms()
+        bed.settle(150)
+        bed.stop()
+        run = bed.read()
+    trial.judge(run, load, deaths=max(1, bed.restarts))
+    trial.measured |= {"recovery (s)": round(resumed_s(run, back_ms), 1), "restarts": bed.restarts}
+    trial.expect(resumed_s(run, back_ms) < RESUMES_WITHIN_S, "it did not go on within a minute of the disk's mending")
+
+
+@contextmanager
+def small_disk(folder: Path, size_mb: int) -> Iterator[Path]:
+    """A disk of its own in memory. Needs the right to mount."""
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(path: Path) -> Path:
+    """Write until nothing more goes on the disk."""
+    with path.open("wb", buffering=0) as ballast, suppress(OSError):
+        while True:
+            ballast.write(bytes(1 << 20))
+    return path
+
+
+def ended_after(bed: Bed, kafka: KafkaBroker, within_s: float = 30.0) -> float:
+    """Seconds until the broker has ended; infinite where it goes on."""
+    began = time.monotonic()
+    while kafka.pid() is not None:
+        if time.monotonic() - began > within_s:
+            return float("inf")
+        bed.wait(0.2)
+    return time.monotonic() - began
+
+
+def other_version(trial: Trial) -> None:
+    """F34: yesterday's version, this one, yesterday's again, with the state they leave each other; one that cannot read
+    it must say so and not guess."""
+    load, roles = Load(trial.seed), ("before", "this", "before again")
+    # A folder without compiled loops would take half a minute to make them.
+    with tree_of(ROOT, older_commit(ROOT, time.time())) as before, trial.bed(ZHINAO_COMPILED="off") as bed:
+        with bed.feeding(load, speed=1):
+            for role in roles:
+                worker = bed.start_worker(role, wait=False, root=ROOT if role == "this" else before)
+                trial.measured[role] = "read the state" if became_ready(worker) else last_words(worker)
+                if worker.alive():
+                    time.sleep(8)
+                    worker.stop()
+                elif not REFUSED.search(worker.words()):
+                    trial.wrong.append(f"{role} ended and did not say that the state is of another version")
+        refused = [role for role in roles if trial.measured[role] != "read the state"]
+        if not refused:
+            bed.start_worker("the last")
+            bed.settle()
+            bed.stop()
+            trial.judge(bed.read(), load, deaths=0)
+
+
+REFUSED = re.compile(r"(of )?version \d+, this is \d+")
+
+
+def became_ready(worker: Worker) -> bool:
+    try:
+        worker.wait_ready()
+    except AssertionError:
+        return False
+    return True
+
+
+def last_words(worker: Worker) -> str:
+    return worker.words().strip().rpartition("\n")[2][:200]
+
+
 # -------------------------------------------------------------------------------------------------------- two at a time
 
 
@@ -385,6 +592,12 @@ FAULTS = (
     Fault("F20", "突发洪峰", "a flood", flood),
     Fault("F17", "坏数据风暴", "a storm of poison", poison_storm),
     Fault("F26", "内存耗尽", "out of memory", out_of_memory),
+    Fault("F08", "大状态恢复", "recovery of much state", big_state),
+    Fault("F21", "热点摄像机", "a hot camera", hot_key),
+    Fault("F21b", "大量短暂的键", "many keys that pass", many_keys),
+    Fault("F25", "代理磁盘写满", "the broker's disk full", disk_full),
+    Fault("F31", "证书失效", "certificates that fail", certificates),
+    Fault("F34", "版本升级与回退", "another version and back", other_version),
     Fault("F37", "两种故障同时", "two faults at once", two_at_once),
 )
 assert DRAIN_S > SESSION_S

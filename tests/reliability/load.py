@@ -34,6 +34,8 @@ DISORDER_S = 1.4
 """Less than the shortest lateness (2 s), so that nothing of it is late."""
 LATE_S = 30.0
 """Behind every watermark."""
+BESIDE_S = 0.503
+"""A late frame after one of its camera, and at the instant of no other: that would be a double of it."""
 DRAIN_S = 45
 """After the last record, for all conditions to end and all clocks to run out."""
 
@@ -232,7 +234,7 @@ class Load:
                 objects += [self._visitor(ghost) for _ in range(self.visitors)]
                 self._add("camera.tracks", area, at, self._frame(camera, at, objects))
                 if self.chance.random() < self.late and at + LATE_S < self.seconds:
-                    self._late_frame(camera, area, at + 0.5, ghost)
+                    self._late_frame(camera, area, at + BESIDE_S, ghost)
 
     def _frame(self, camera: str, at: float, objects: list[dict[str, object]]) -> dict[str, object]:
         return {"sensor_id": camera, "frame_time": self.ms(at), "crs": "wgs84", "objects": objects}

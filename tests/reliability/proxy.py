@@ -1,8 +1,10 @@
-"""A TCP proxy between a broker and its clients, for bad networks: slow, cut, or silent while the line stays open."""
+"""A TCP proxy between a broker and its clients, for bad networks: slow, cut, or silent while the line stays open; and
+for a broker that speaks TLS."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from contextlib import suppress
 from types import TracebackType
@@ -16,11 +18,11 @@ class Proxy:
     """Listens on `port` of the loopback and passes everything to `target`. Runs on a thread of its own.
 
     `latency_s` holds up each piece, both ways; while `silent` nothing passes and nobody is told; `cut` ends every
-    connection there is.
+    connection there is. With `tls` it speaks TLS to clients, and plain to the target.
     """
 
-    def __init__(self, port: int, target: int) -> None:
-        self.port, self.target = port, target
+    def __init__(self, port: int, target: int, tls: ssl.SSLContext | None = None) -> None:
+        self.port, self.target, self.tls = port, target, tls
         self.latency_s, self.silent = 0.0, False
         self._loop = asyncio.new_event_loop()
         self._listening = threading.Event()
@@ -47,7 +49,7 @@ class Proxy:
             writer.transport.abort()
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, ssl=self.tls)
         self._listening.set()
         await self._stop.wait()
         server.close()
