@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test chaos bench gate fuzz lock clean check-style check-format check-types check-imports check-rules \
-        check-zones check-registry check-contracts
+        check-rule-tests check-zones check-registry check-contracts
 
 # What is installed is named by the content of the locks: a fresh clone, another branch or a new lock installs again, a
 # changed file time does not.
@@ -26,9 +26,9 @@ setup: $(DEV_STAMP) ## .venv with everything for working on zhinao
 demo: $(RUN_STAMP) ## the shipped city, live, without Kafka (ARGS=…)
 	$(BIN)/python -m app demo $(ARGS)
 
-check: $(DEV_STAMP) ## style, types, imports, rules, zones, registry, contracts; all of them, even when one fails
+check: $(DEV_STAMP) ## style, types, imports, rules and their tests, zones, registry, contracts; all of them, even when one fails
 	@$(MAKE) --no-print-directory --keep-going check-style check-format check-types check-imports check-rules \
-	    check-zones check-registry check-contracts
+	    check-rule-tests check-zones check-registry check-contracts
 
 check-style: $(DEV_STAMP)
 	$(BIN)/ruff check
@@ -40,6 +40,8 @@ check-imports: $(DEV_STAMP)
 	$(BIN)/lint-imports --no-logo
 check-rules: $(RUN_STAMP)
 	$(BIN)/python -m app rules check
+check-rule-tests: $(RUN_STAMP)
+	$(BIN)/python -m app rules test
 check-zones: $(RUN_STAMP)
 	$(BIN)/python -m app zones check
 check-registry: $(RUN_STAMP)

@@ -426,11 +426,6 @@ CODES: dict[str, Code] = {
         "A rule that is silenced by what it silences itself could stay silent for ever.",
     ),
     # -- probably not meant
-    "W190": Code(
-        "nothing feeds it yet",
-        "数据流尚无来源",
-        "The stream belongs to the language and nothing makes it in this version; the rule loads and sees nothing.",
-    ),
     "W401": Code(
         "open and close meet",
         "开启与关闭条件之间无间隔",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from models.streams import MADE_TOPICS
 from models.times import HOUR_US, MINUTE_US, SECOND_US, instant_us
 from rules.language.clauses import Clause, Keys, shown
 from rules.language.model import Applies, Correlate, Count, Dwell, Hold, Rule, Variant
@@ -34,7 +33,6 @@ def lint(clause: Clause, rule: Rule, shared: Shared) -> None:
     check_exemptions(plain, rule, shared)
     check_texts(plain, rule)
     check_evidence(plain, rule)
-    check_fed(plain, watched)
     check_equal(plain, watched)
 
 
@@ -154,12 +152,6 @@ def check_evidence(clause: Clause, rule: Rule) -> None:
     if here is not None and (rule.evidence.retain_us or 0) > RETAIN_US:
         days = RETAIN_US // (24 * HOUR_US)
         here.problem("W803", f"pictures are kept for {shown(here.node)}, and the policy is {days}d", f"retain: {days}d")
-
-
-def check_fed(clause: Clause, watched: tuple[Rule, ...]) -> None:
-    for topic in sorted({part.topic for part in watched} & set(MADE_TOPICS)):
-        here = clause.get("from") or clause.get("detect") or clause.here
-        here.problem("W190", f"nothing makes {topic} yet: the rule loads and sees nothing")
 
 
 def check_equal(clause: Clause, watched: tuple[Rule, ...]) -> None:

@@ -40,7 +40,7 @@ CONTEXT_FOR_EXAMPLES = Context(holidays=CONTEXT.holidays)
 
 def test_the_worked_examples_load_and_lack_a_feed_alone() -> None:
     bundle, problems = load(WORKED, CONTEXT_FOR_EXAMPLES)
-    assert [(problem.path[0], problem.code) for problem in problems] == [('rule "congestion"', "W190")]
+    assert problems == []
     assert bundle is not None
     assert [(rule.id, [part.part for part in rule.parts]) for rule in bundle.rules] == [
         ("illegal-parking", []),
