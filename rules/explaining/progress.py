@@ -54,6 +54,7 @@ class Run:
 def runs_of(rule: Rule, steps: Iterable[Step]) -> list[Run]:
     """In order of their beginnings."""
     runs: list[Run] = []
+    known: dict[tuple[tuple[str, ...], str], Condition] = {}
     live: dict[tuple[tuple[str, ...], str], Run] = {}
     last: dict[tuple[tuple[str, ...], str], Run] = {}
     for step in steps:
@@ -61,8 +62,10 @@ def runs_of(rule: Rule, steps: Iterable[Step]) -> list[Run]:
         run = live.get(slot)
         begun = step.hit is not None and step.after is not None and step.after.points == 1
         if run is not None and (begun or step.after is None):
-            end(rule, run, step)
+            end(rule, run, step, step.before or known[slot])
             del live[slot]
+        if step.after is not None:
+            known[slot] = step.after
         if step.hit is None:
             continue
         if begun or (step.after is None and step.before is None and step.told):
@@ -104,11 +107,11 @@ def note(rule: Rule, run: Run, step: Step) -> None:
     run.short = [] if run.raised_us is not None or step.after is None else lacking(rule, step.after)
 
 
-def end(rule: Rule, run: Run, step: Step) -> None:
+def end(rule: Rule, run: Run, step: Step, before: Condition) -> None:
+    """`before` is what was last known of it: a lane may let go of what is over without a step."""
     run.ended_us = step.time_us
     cleared = any(d.kind == "cleared" for d in step.told)
-    before = step.before
-    run.ended = Finding("cleared") if cleared or before is None else why_ended(rule, before, step.hit, step.time_us)
+    run.ended = Finding("cleared") if cleared else why_ended(rule, before, step.hit, step.time_us)
 
 
 def lacking(rule: Rule, condition: Condition) -> list[Finding]:
@@ -163,7 +166,7 @@ def why_ended(rule: Rule, before: Condition, hit: Hit | None, now_us: int) -> Fi
         case Dwell():
             return dwell_ended(variant.detect, before, hit, now_us)
         case Hold():
-            if hit is None:
+            if hit is None or (before.opened_us is None and hit.signal == OPENS):
                 return Finding("source_silent", {"last_s": seconds(now_us - before.last_us)})
             return Finding("anew" if hit.signal == OPENS else "not_open", {"value": hit.value})
         case Event():

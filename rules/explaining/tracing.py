@@ -89,6 +89,11 @@ class Followed:
     def observe(self, hit: Hit) -> None:
         self._note(hit.key, hit.zone, hit.time_us, hit, partial(self._watch.observe, hit))
 
+    def take(self, hit: Hit) -> None:
+        """How a lane hands a match to a watch that ends what is over before it observes; one without just observes."""
+        act = getattr(self._watch, "take", self._watch.observe)
+        self._note(hit.key, hit.zone, hit.time_us, hit, partial(act, hit))
+
     def awake(self, condition: Condition, now_us: int) -> None:
         self._note(condition.key, condition.zone, now_us, None, partial(self._watch.awake, condition, now_us))
 
