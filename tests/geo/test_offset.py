@@ -161,7 +161,7 @@ def test_the_distance_to_roads_is_right_to_a_few_metres(seed: int) -> None:
     lon, lat = rng.uniform(121.0, 121.03, 200), rng.uniform(30.68, 30.7, 200)
     read = Roads([line], grid).distance_m(*grid.metres(lon, lat))
     true = [in_metres(line, grid).distance(Point(at)) for at in zip(*grid.metres(lon, lat), strict=True)]
-    assert read == pytest.approx(np.minimum(true, FAR_M), abs=4.0)
+    assert read == pytest.approx(np.minimum(true, FAR_M), abs=6.0)
     assert Roads([line], grid).distance_m(np.array([np.inf, np.nan]), np.zeros(2)).tolist() == [FAR_M, FAR_M]
 
 
