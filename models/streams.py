@@ -102,6 +102,8 @@ STREAMS: dict[str, Stream] = {
 
 DETECTOR_TOPICS = tuple(s.topic for s in STREAMS.values() if not (s.desk or s.made))
 MADE_TOPICS = tuple(s.topic for s in STREAMS.values() if s.made)
+MEASUREMENTS, STATES = "traffic.measurements", "traffic.states"
+"""What the second is made of, and it."""
 DESK_TOPICS = ("detections", *(s.topic for s in STREAMS.values() if s.desk))
 URGENT_DETECTIONS = "detections.urgent"
 """The detections of rules about life and safety, where the wall clock rules: a lane of their own past a backlog."""

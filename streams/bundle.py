@@ -98,12 +98,18 @@ class _Reading:
         self.nbytes = 0
 
     def take(self, room: Room, root: Path) -> None:
-        found = [self.one(room, path, root) for path in sorted(files_of(room, root))]
+        try:
+            paths = sorted(files_of(room, root))
+            is_folder = root.is_dir()
+        except OSError as why:  # a folder that goes while it is listed, or may not be entered
+            self.problem(CANNOT_READ, root, f"cannot be read: {(why.strerror or 'unknown cause').lower()}")
+            return
+        found = [self.one(room, path, root) for path in paths]
         read = [file for file in found if file is not None]
         self.held += read
-        if root.is_dir():
+        if is_folder:
             self.compare(root, {str(Path(f.shown).relative_to(root)): f.data for f in read})
-        if room != "rules" and not found and (room != "zones" or not root.is_dir()):
+        if room != "rules" and not found and (room != "zones" or not is_folder):
             self.problem(CANNOT_READ, root, "cannot be read: no such file, or nothing of its kind in the folder")
 
     def one(self, room: Room, path: Path, root: Path) -> Loose | None:
@@ -114,6 +120,9 @@ class _Reading:
             data = path.read_bytes()
         except OSError as why:
             self.problem(CANNOT_READ, path, f"cannot be read: {(why.strerror or 'unknown cause').lower()}")
+            return None
+        if not encodes(str(path)):
+            self.problem(CANNOT_READ, Path(str(path).encode(errors="replace").decode()), "its name is no UTF-8")
             return None
         self.nbytes += len(data)
         name = path.relative_to(root).as_posix() if path != root else path.name
@@ -153,6 +162,15 @@ HINT = "write the files first and the manifest last: zhinao rules publish --mani
 def short(digest: str) -> str:
     """As people are told it: the whole could look like a telephone number, which logs hide."""
     return digest[:8]
+
+
+def encodes(name: str) -> bool:
+    """Whether a file's name is UTF-8 on the disk."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def sha256(data: bytes) -> str:

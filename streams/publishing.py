@@ -68,10 +68,17 @@ def detection_messages(
     ]
 
 
-def state_messages(states: Iterable[TrafficState]) -> list[Message]:
-    """Keyed by segment, of which the newest is kept."""
+def state_messages(states: Iterable[TrafficState], partition: int) -> list[Message]:
+    """Keyed by segment, of which the newest is kept. `partition`: of the Detector that made them."""
     return [
-        Message("traffic.states", s.segment_id, encode(s), f"{s.segment_id}/{s.end_time}/{s.revision}") for s in states
+        Message(
+            "traffic.states",
+            s.segment_id,
+            encode(s),
+            f"{s.segment_id}/{s.end_time}/{s.revision}",
+            source=detector_source(partition),
+        )
+        for s in states
     ]
 
 

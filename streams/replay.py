@@ -133,7 +133,7 @@ class Replay:
         for partition in sorted(self.detectors):
             detector = self.detectors[partition]
             told = detection_messages(detector.advance(now_us), self.city.centre, partition)
-            messages += state_messages(detector.states())
+            messages += state_messages(detector.states(), partition)
             messages += told + self._to_desk("detections", told)
         messages += self._desk(self.desk.advance(now_us))
         messages += self._crews_turn(now_us)
@@ -212,7 +212,7 @@ class Replay:
             dead=len(outcome.dead),
         )
         messages = detection_messages(outcome.detections, self.city.centre, partition)
-        messages += state_messages(detector.states())
+        messages += state_messages(detector.states(), partition)
         messages += lane_letters(outcome, records, topic, partition, self.city.letters)
         return messages + self._to_desk("detections", [m for m in messages if m.topic == "detections"])
 

@@ -20,11 +20,11 @@ from models.columns import RawRecord
 from models.compiling import compiled_wanted
 from models.decode import Decoder
 from models.detections import Detection
-from models.streams import DETECTOR_TOPICS
+from models.streams import DETECTOR_TOPICS, MEASUREMENTS, STATES
 from models.times import format_time
 from models.traffic import TrafficState
 from rules.detection.lane import Lane, LaneOutcome, LaneState, Late
-from rules.detection.made import MEASUREMENTS, STATES, MadeState, TrafficStates
+from rules.detection.made import MadeState, TrafficStates
 from rules.detection.swapping import take_over
 from rules.detection.tracks_loop import compiled as mending_loops
 from rules.language.model import Bundle

@@ -16,14 +16,13 @@ import numpy as np
 from models.columns import Batch, Columns, Mask, Numbers, Spans, Texts, scalar
 from models.detections import Detection
 from models.prints import prints
+from models.streams import STATES
 from models.traffic import TrafficState
 from rules.detection.arrival import Arrived, Incoming, nothing_arrived
 from rules.detection.lane import Lane, LaneState
 from rules.detection.swapping import take_over
 from rules.tables.model import TrafficTable
 from rules.traffic.states import Made, Measurement, SegmentStates
-
-MEASUREMENTS, STATES = "traffic.measurements", "traffic.states"
 
 
 class MadeState(msgspec.Struct, array_like=True):

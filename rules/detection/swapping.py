@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from models.detections import Detection
 from rules.detection.condition import Condition
 from rules.detection.watch import Watch
+from rules.language.model import Transition
 
 if TYPE_CHECKING:
     from rules.detection.lane import Lane
@@ -55,6 +56,8 @@ def farewell(watch: Watch, condition: Condition) -> None:
 
 def look_again(watch: Watch) -> None:
     """When each was to be looked at went by limits that may have been edited."""
+    if isinstance(watch.rule.base.detect, Transition):
+        return  # a fix decides, and none has come
     for condition in watch.open.values():
         if condition.wake_us > watch.lane.watermark_us:
             watch.look_at(condition, watch.lane.watermark_us)

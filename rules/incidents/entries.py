@@ -135,6 +135,8 @@ class Reached(msgspec.Struct, array_like=True):
     seen: list[Detection]
     """What its steps were told by."""
     number: int = 0
+    shape: str = ""
+    """Of the sequence, as `joins.shape_of` has it."""
 
 
 class Version(msgspec.Struct, array_like=True):

@@ -338,10 +338,11 @@ class Joins:
     def reach(self, witness: Witness) -> None:
         """The next step, in order of time."""
         assert witness.heard is not None
-        identity = witness_id(witness.rule, witness.join, "", witness.key)
-        known = self.ledger.reached.look(identity)
-        reached = known or Reached(witness.rule, witness.join, 0, Progress(), [])
         sequence = self.sequences[witness.rule, witness.join]
+        shape = shape_of(sequence)
+        identity = witness_id(witness.rule, witness.join, shape, witness.key)
+        known = self.ledger.reached.look(identity)
+        reached = known or Reached(witness.rule, witness.join, 0, Progress(), [], shape=shape)
         names = [step.name for step in sequence.steps if step.part == witness.source]
         seen = Sighting(witness.last_us, *spot(witness), witness.identity)
         if all(one.detection_id != witness.heard.detection_id for one in reached.seen):
@@ -354,7 +355,7 @@ class Joins:
         reached = self.ledger.reached.look(identity)
         assert reached is not None
         sequence = self.sequences.get((reached.rule, reached.join))
-        if sequence is None:
+        if sequence is None or shape_of(sequence) != reached.shape:
             self.ledger.reached.drop(identity)
             return
         self.matched(reached, sequence.advance(reached.progress, self.ledger.now_us - WAIT_US))
@@ -382,10 +383,17 @@ class Joins:
             for heard in sorted(reached.seen, key=lambda one: (one.opened_event_time, one.detection_id)):
                 if heard.detection_id in refs:
                     self.fusion.take(opening(heard), target)
-                    target = self.ledger.dossiers.change(self.ledger.by_detection.get(heard.detection_id, "")) or target
+                    found = self.ledger.dossiers.change(self.ledger.by_detection.get(heard.detection_id, ""))
+                    if found is not None and found.state not in ENDED:  # what has ended takes no further step in
+                        target = found
             if target is not None and target.state in GRACE:
                 self.dispatching.confirm(target, Reason.CORRELATED)
             self.ledger.counts[f"matched_{rule.id}"] += 1
+
+
+def shape_of(sequence: Sequence) -> str:
+    """A sequence whose steps were edited begins anew."""
+    return ",".join(f"-{step.part}" if step.negated else step.part for step in sequence.steps)
 
 
 def parts_of(join: Join) -> list[str]:

@@ -129,12 +129,14 @@ def higher(severity: str) -> str:
 
 
 def asked(heard: Detection) -> dict[str, Scalar]:
-    """What an escalation may ask of a detection: its fields, and those of a part also behind the part's name."""
+    """What an escalation may ask of a detection: its fields, and those of a part also behind the part's name; of what a
+    join is made of only so, for each source has fields of its own kinds."""
     fields = scalars(heard)
-    if heard.part is not None:
-        name = heard.part.rpartition(".")[2]
-        fields.update({f"{name}.{field}": value for field, value in fields.items()})
-    return fields
+    if heard.part is None:
+        return fields
+    name = heard.part.rpartition(".")[2]
+    named = {f"{name}.{field}": value for field, value in fields.items()}
+    return named if heard.suspected else fields | named
 
 
 def scalars(heard: Detection) -> dict[str, Scalar]:

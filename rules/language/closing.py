@@ -25,7 +25,8 @@ AT_ONCE = ("event", "transition", "change", "sequence")
 MOST_COUNT = 10_000
 
 
-def read_stages(rule: Clause, kind: str, detect: Detect) -> tuple[Stage, ...]:
+def read_stages(rule: Clause, kind: str, detect: Detect, *, joined: bool = False) -> tuple[Stage, ...]:
+    """`joined`: the Desk puts it together, and opens a case at once when it is."""
     earliest = detect.for_us if isinstance(detect, Dwell | Hold | Absent) else 0
     found: list[Stage] = []
     for clause in rule.clauses("stages", STAGE):
@@ -39,6 +40,9 @@ def read_stages(rule: Clause, kind: str, detect: Detect) -> tuple[Stage, ...]:
             message = f"the stage is due {shown(here.node)} in, and {kind} happens in a moment and lasts no time"
             here.problem("E321", message, "at: 0s, or a primitive that lasts, such as dwell or hold")
         step = clause.choice("do", STEPS, STEPS[-1])
+        if joined and step != STEPS[-1]:
+            here = clause.get("do") or clause.here
+            here.problem("E321", f"{kind} has no stage {step}: when it holds it is a case", f"do: {STEPS[-1]}")
         found.append(Stage(at_us, step))  # type: ignore[arg-type]  # one of STEPS
     return tuple(found)
 

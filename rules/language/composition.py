@@ -315,7 +315,7 @@ def plan_steps(clause: Clause, given: Given, prefix: str, name: str) -> Plan:
 
     def join(params: Params | None) -> Join:
         read = tuple(
-            read_step(replace(step, params=params), with_params(seat.names, params), seat.name)
+            replace(read_step(replace(step, params=params), with_params(seat.names, params), seat.name), for_us=0)
             for step, seat in zip(steps, seats, strict=True)
         )
         return InOrder(name, in_sequence(replace(clause, params=params), read))

@@ -196,7 +196,7 @@ class Reading:
         for number, setting in enumerate(self.settings):
             clause = Clause(self.rule.here, RULE, setting.params, self.rule.entries)
             applies = parts[0].variants[number].applies if parts else setting.applies(None, self.shared)
-            stages = read_stages(clause, self.primitive.kind, Event())
+            stages = read_stages(clause, self.primitive.kind, Event(), joined=bool(self.plan.joins))
             close = read_close(clause, self.primitive.kind, names)
             found.append(Variant(applies, setting.reason, setting.severity, Event(), stages, close))
         return tuple(found)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from models.streams import DESK_TOPICS, DETECTOR_TOPICS, URGENT_DETECTIONS
+from models.streams import DESK_TOPICS, DETECTOR_TOPICS, MEASUREMENTS, STATES, URGENT_DETECTIONS
 from models.ticks import tick_us
 from models.times import SECOND_US
 from rules.incidents.desk import BINS, Desk, DeskOutcome, Output
@@ -499,7 +499,9 @@ class DeskAgent:
 
 
 def lateness_of(city: City) -> dict[str, int]:
-    return {name: city.bundle.lateness_of(name) for name in DETECTOR_TOPICS}
+    """By the source that a detection names; states are made when the watermark of what they are made of passes."""
+    found = {name: city.bundle.lateness_of(name) for name in DETECTOR_TOPICS}
+    return {**found, STATES: found[MEASUREMENTS]}
 
 
 def taken_out(entries: dict[str, bytes], prefix: str) -> dict[str, bytes]:

@@ -127,7 +127,10 @@ class DetectorAgent:
         lanes = by_lane(entries)
         try:
             async with self.making:
-                detector = await asyncio.to_thread(self._made, partition, lanes)
+                detector, city = None, self.city
+                while detector is None or self.city is not city:  # it may be another by the time it is made
+                    city = self.city
+                    detector = await asyncio.to_thread(self._made, city, partition, lanes)
         except BaseException:
             await table.close()
             raise
@@ -144,9 +147,10 @@ class DetectorAgent:
         held.saving = Saving(snapshot, settled, held.lock, self.clock, self.settings.store_every_s)
         self.metrics.current(f"detector/{partition}")
 
-    def _made(self, partition: int, lanes: Mapping[str, Mapping[str, bytes]]) -> Detector:
+    @staticmethod
+    def _made(city: City, partition: int, lanes: Mapping[str, Mapping[str, bytes]]) -> Detector:
         """A Detector with what it remembers. Many rules, or much of that, take a second: on a thread."""
-        detector = self.city.detector(partition)
+        detector = city.detector(partition)
         for topic in DETECTOR_TOPICS:
             detector.restore_lane(topic, lanes.get(topic, {}))
         return detector
@@ -239,7 +243,7 @@ class DetectorAgent:
     async def _tell(self, detections: Sequence[Detection], states: Sequence[TrafficState], partition: int) -> None:
         if detections or states:
             told = detection_messages(detections, self.settings.centre, partition, self.urgent)
-            await self.publisher.send(told + state_messages(states))
+            await self.publisher.send(told + state_messages(states, partition))
             self.metrics.detected(detections)
 
     async def _suspect(self, held: Held, topic: str, offsets: list[int]) -> None:

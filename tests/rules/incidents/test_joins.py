@@ -278,6 +278,34 @@ def test_steps_of_several_streams_count_in_the_order_of_their_times(late_first):
     assert [(one.state, len(one.detections)) for one in standing(city)] == [("dispatched", 2)]
 
 
+def test_a_step_that_goes_on_after_its_case_was_closed_begins_another():
+    city = told()
+    city.tell(says(ORDER, "a", 120), says(ORDER, "b", 150, who="cam-1"))
+    city.until(210)
+    city.tell(command(220, city.last.incident_id, "false_alarm", args={"cause": "shadow"}))
+    assert city.last.state in ("closed", "false_alarm", "withdrawn")
+    closed = city.last.incident_id
+    city.tell(says(ORDER, "a", 250, "still", opened=120.0), says(ORDER, "b", 270, who="cam-2"))
+    city.until(400)
+    another = [one for one in standing(city) if one.incident_id != closed]
+    assert [one.state for one in another] == ["dispatched"]
+    assert len(newest(city)[closed].detections) == 2
+
+
+def test_other_steps_of_an_edited_sequence_begin_anew():
+    city = told()
+    city.tell(says(ORDER, "a", 120))
+    city.until(200)
+    kept = city.desk.snapshot()
+    (join,) = ORDER.joins
+    edited = replace(ORDER, joins=(replace(join, sequence=replace(join.sequence, steps=join.sequence.steps[::-1])),))
+    after = told(edited)
+    after.desk.restore(kept)
+    after.tell(says(edited, "a", 230, who="dev-2"))
+    after.until(2000)
+    assert after.of("incidents") == []
+
+
 def test_a_step_that_has_ended_before_the_sequence_is_complete_is_known_to_have_ended():
     of = replace(ORDER, parts=tuple(replace(part, variants=CLOSE.parts[0].variants) for part in ORDER.parts))
     city = told(of)

@@ -260,8 +260,9 @@ def test_a_pair_of_several_streams_is_joined() -> None:
         ({"escalate": "[{after: 5m, down_after: 1m, severity: major}]"}, "E112"),
         ({"evidence": "{frames: 3, mask: [hands]}"}, "E114"),
         ({"message": '{zh: "{sources|count}", en: x}'}, "E202"),
+        ({**OWN, "detect": PONDING, "stages": "[{at: 0s, do: remind_owner}]"}, "E321"),
     ],
-    ids=range(21),
+    ids=range(22),
 )
 def test_what_means_nothing_is_refused(clauses: dict[str, str], code: str) -> None:
     assert code in codes(HEAD + rule_text(**clauses))
