@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rules.incidents import witnesses
+from rules.language.model import InOrder
 from tests.rules.incidents.city import LON, Said, Told, command, desk, ticket
 from tests.rules.incidents.joined import BOTH, CITY, CLOSE, FIRE, LEFT_OUT, ORDER, PONDING, M, says
 
@@ -298,6 +299,7 @@ def test_other_steps_of_an_edited_sequence_begin_anew():
     city.until(200)
     kept = city.desk.snapshot()
     (join,) = ORDER.joins
+    assert isinstance(join, InOrder)
     edited = replace(ORDER, joins=(replace(join, sequence=replace(join.sequence, steps=join.sequence.steps[::-1])),))
     after = told(edited)
     after.desk.restore(kept)
