@@ -222,18 +222,23 @@ class Sick:
 
     def __init__(self, kafka: KafkaBroker, topic: str) -> None:
         self.kafka, self.topic = kafka, topic
-        self.admin = AdminClient({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
         self.waiting, self.cleared = asyncio.Event(), asyncio.Event()
         self.box: Letterbox
+
+    def new_admin(self) -> AdminClient:
+        """One that asks who is there now: an older one may go on asking a broker that was killed."""
+        return AdminClient({"bootstrap.servers": self.kafka.bootstrap, "log_level": 0})
 
     def set(self, name: str, value: str) -> None:
         change = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, self.topic, incremental_configs=[change])
-        for done in self.admin.incremental_alter_configs([resource]).values():
+        admin = self.new_admin()
+        for done in admin.incremental_alter_configs([resource]).values():
             done.result(30)
 
     def delete(self) -> None:
-        for done in self.admin.delete_topics([self.topic], operation_timeout=30).values():
+        admin = self.new_admin()
+        for done in admin.delete_topics([self.topic], operation_timeout=30).values():
             done.result(30)
 
     def letters(self, count: int, name: str = "letter", size: int = 20) -> list[Outgoing]:
