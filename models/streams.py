@@ -101,7 +101,6 @@ STREAMS: dict[str, Stream] = {
 }  # fmt: skip
 
 DETECTOR_TOPICS = tuple(s.topic for s in STREAMS.values() if not (s.desk or s.made))
-MADE_TOPICS = tuple(s.topic for s in STREAMS.values() if s.made)
 MEASUREMENTS, STATES = "traffic.measurements", "traffic.states"
 """What the second is made of, and it."""
 DESK_TOPICS = ("detections", *(s.topic for s in STREAMS.values() if s.desk))

@@ -40,7 +40,6 @@ class TrafficStates:
         segment_of = (lambda _: None) if registry is None else registry.segments.get
         self.states = SegmentStates(table, segment_of, measured.format_time)
         self.measured, self.lane = measured, lane
-        self.segment_of = segment_of
         self.made: list[TrafficState] = []
         measured.onlooker = self.look
 
@@ -95,7 +94,7 @@ class TrafficStates:
 
     def columns(self, made: Sequence[Made]) -> Columns:
         states = [one.state for one in made]
-        middles = [self.segment_of(state.segment_id) for state in states]
+        middles = [self.states.segment_of(state.segment_id) for state in states]
         numbers = {name: numbers_of([getattr(state, name) for state in states]) for name in NUMBERS}
         quality = {
             f"quality.{name}": numbers_of([getattr(state.quality, name) for state in states]) for name in QUALITY

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.streams import DETECTOR_TOPICS, MADE_TOPICS
+from models.streams import DETECTOR_TOPICS, STATES
 from rules.language import schema
 from rules.language.calendars import DAY_WORDS
 from rules.language.clauses import Keys
@@ -33,7 +33,7 @@ def test_every_example_loads(example: str) -> None:
 def test_every_key_function_filter_and_stream_is_in_the_reference() -> None:
     clauses = [keys for keys in vars(schema).values() if isinstance(keys, Keys)]
     keys = {key for clause in clauses for key in clause.known}
-    for word in (*keys, *NAMES, *FILTERS, *EXTRA, *DETECTOR_TOPICS, *MADE_TOPICS, *DAY_WORDS[7:]):
+    for word in (*keys, *NAMES, *FILTERS, *EXTRA, *DETECTOR_TOPICS, STATES, *DAY_WORDS[7:]):
         assert re.search(rf"\b{re.escape(word)}\b", RULES), word
 
 
