@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,7 +44,14 @@ class Outcome:
 
 
 def read(path: Path) -> Floats:
-    return np.genfromtxt(path, delimiter=",", skip_header=1, dtype=np.float64)
+    """Rows by sensors; raises ValueError, naming the file and the line, where a row has another width."""
+    try:
+        readings = np.genfromtxt(path, delimiter=",", skip_header=1, dtype=np.float64, ndmin=2)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not np.isfinite(readings).any():
+        raise ValueError(f"{path}: no number in it")
+    return readings
 
 
 def times(start: str, rows: int) -> Ints:
@@ -71,9 +80,17 @@ def teach(intervals: Intervals, issued: list[Floats], reading: Floats, settings:
 
 
 def run(when: Ints, readings: Floats, train_rows: int, refit_rows: int) -> Outcome:
-    """Forecast after each row from the last of training on, as long as the whole hour ahead is known."""
+    """Forecast after each row from the last of training on, as long as the whole hour ahead is known.
+
+    Raises ValueError where there is too little to learn from or nothing to forecast.
+    """
     settings = ForecastSettings()
     last = max(settings.horizons)
+    needed = math.ceil(settings.least_rows / (1 - CALIBRATION))
+    if not needed <= train_rows <= len(readings) - last:
+        raise ValueError(
+            f"{train_rows} of {len(readings)} rows to learn from: {needed} are needed, and {last} left over"
+        )
     intervals = calibrated(when[:train_rows], readings[:train_rows], settings)
     forecaster = Forecaster(readings.shape[1], settings).observe(when[:train_rows], readings[:train_rows])
     forecaster.refit()
@@ -149,20 +166,29 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main() -> int:
     asked = arguments()
     if asked.scale:
         print(json.dumps(scale(asked.scale)))
-        return
-    if asked.speeds is None:
-        raise SystemExit("a table of speeds, or --scale")
-    readings = read(asked.speeds)
-    train_rows = int(len(readings) * asked.train)
-    outcome = run(times(asked.start, len(readings)), readings, train_rows, asked.refit_rows)
-    horizons = {name: score(outcome, steps) for name, steps in SCORED.items()}
-    report = {"rows": len(readings), "train_rows": train_rows, "forecasts": len(outcome.actual), "horizons": horizons}
+        return 0
+    try:
+        report = measured(asked.speeds, asked.start, asked.train, asked.refit_rows)
+    except (ValueError, OSError) as error:
+        print(f"无法预测 / cannot be forecast: {error}", file=sys.stderr)
+        return 2
     print(json.dumps(report, indent=None if asked.json else 2))
+    return 0
+
+
+def measured(path: Path | None, start: str, train: float, refit_rows: int) -> dict[str, Any]:
+    if path is None:
+        raise ValueError("a table of speeds, or --scale")
+    readings = read(path)
+    train_rows = int(len(readings) * train)
+    outcome = run(times(start, len(readings)), readings, train_rows, refit_rows)
+    horizons = {name: score(outcome, steps) for name, steps in SCORED.items()}
+    return {"rows": len(readings), "train_rows": train_rows, "forecasts": len(outcome.actual), "horizons": horizons}
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -28,17 +28,6 @@ def trained(when: Ints, readings: Floats) -> Forecaster:
     return forecaster
 
 
-def test_what_comes_later_never_changes_an_earlier_forecast() -> None:
-    when, readings = made(10)
-    changed = readings.copy()
-    changed[8 * DAY :] = 1.0
-    for cut in (7 * DAY, 8 * DAY - 1, 8 * DAY):
-        seen = [trained(when[:cut], rows[:cut]).forecast().expected for rows in (readings, changed)]
-        np.testing.assert_array_equal(seen[0], seen[1])
-    later = [trained(when, rows).forecast().expected for rows in (readings, changed)]
-    assert not np.array_equal(later[0], later[1])
-
-
 def test_the_model_beats_the_last_value_and_the_usual_value() -> None:
     when, readings = made(14)
     start = 12 * DAY
