@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from benchmarks.forecast import Outcome, run, times
 from rules.traffic.profiles import Floats
@@ -62,6 +63,7 @@ def test_a_row_of_another_width_is_named(tmp_path: Path) -> None:
     assert "3" in done.stderr
 
 
+@pytest.mark.alone
 def test_ten_thousand_segments_are_forecast_in_two_seconds() -> None:
     done = benchmark("--scale", "10000")
     assert done.returncode == 0, done.stderr
