@@ -13,7 +13,7 @@ import json
 import math
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,15 @@ def widened(model: FittedModel, sensors: int, learned: int) -> FittedModel:
     """The same model for more sensors, each with the weights of one that was learned."""
     of = np.arange(sensors) % learned
     profile = Profile(model.profile.workday[:, of], model.profile.weekend[:, of])
-    return FittedModel(profile, model.usual[of], model.neighbours[of], model.closeness[of], model.weights[:, of])
+    return replace(
+        model,
+        profile=profile,
+        usual=model.usual[of],
+        neighbours=model.neighbours[of],
+        closeness=model.closeness[of],
+        weights=model.weights[:, of],
+        free=model.free[of],
+    )
 
 
 def arguments() -> argparse.Namespace:

@@ -2,16 +2,21 @@
 
 A forecast is the usual reading at that time plus what is left of today's deviation from it. How much is left comes from
 a ridge regression for each horizon on the sensor's own past, its neighbours and the network: one set of weights shared
-by all sensors, and for each sensor a shrunken deviation from them. Rows come in order of time; missing ones are NaN.
+by all sensors, and for each sensor a shrunken deviation from them. Fixed hinges learn what that leaves over, for all
+sensors alike. Rows come in order of time; missing ones are NaN.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 
 import numpy as np
 
+from rules.traffic.hinges import Hinges
 from rules.traffic.profiles import DAY_US, Floats, Ints, Profile, Slots, learn
+
+FREE_SHARE = 0.85
+"""Of the readings, those that are slower than free."""
 
 
 class Basis(StrEnum):
@@ -42,6 +47,8 @@ class ForecastSettings:
     decayed_silence: int = 12
     decay: float = 0.93
     target_coverage: float = 0.9
+    # Of sensors and rows: what the hinges are learned from, every so many rows.
+    examples: int = 120_000
 
     @property
     def slots(self) -> int:
@@ -70,6 +77,8 @@ class FittedModel:
     neighbours: Ints
     closeness: Floats
     weights: Floats
+    free: Floats
+    hinges: Hinges | None
 
 
 class Forecaster:
@@ -110,7 +119,8 @@ class Forecaster:
     def _forecast_fitted(self, model: FittedModel, persistence: Floats, silence: Ints) -> Forecast:
         settings = self.settings
         rows = slice(-(max(settings.lags) + settings.decayed_silence + 1), None)
-        usual = model.profile.at(Slots.of(self.times_us[rows], settings.step_us))
+        when = Slots.of(self.times_us[rows], settings.step_us)
+        usual = model.profile.at(when)
         left = _carried(self.readings[rows] - usual, settings)
         state = _state(left, model, settings)[:, -1]
         ahead_us = self.times_us[-1] + np.array(settings.horizons, dtype=np.int64) * settings.step_us
@@ -119,6 +129,9 @@ class Forecaster:
         for number in range(len(settings.horizons)):
             features = _with_profile(state, ahead[number], usual[-1], model.usual)
             answers[number] = ahead[number] + np.einsum("sf,sf->s", features, model.weights[number])
+        if model.hinges is not None:
+            examples = _bendable(state[:, None], usual + left, [len(left) - 1], when, ahead[:, None], model, settings)
+            answers += model.hinges.expected(examples).T
         fading = ahead + left[-1] * settings.decay ** np.array(settings.horizons)[:, None]
         expected = np.where(silence <= settings.model_silence, answers, fading)
         expected = np.where(silence > settings.decayed_silence, ahead, expected)
@@ -135,10 +148,61 @@ def fit(local_time_us: Ints, readings: Floats, settings: ForecastSettings) -> Fi
     left = _carried(readings - others, settings)
     neighbours, closeness = _neighbours(left, settings)
     usual = others.mean(axis=0)
-    unfitted = FittedModel(profile, usual, neighbours, closeness, np.empty(0))
-    state = _state(left, unfitted, settings)
+    free = np.quantile(np.nan_to_num(others + left), FREE_SHARE, axis=0)
+    straight = FittedModel(profile, usual, neighbours, closeness, np.empty(0), free, None)
+    state = _state(left, straight, settings)
     weights = np.stack([_weights(state, readings, others, usual, steps, settings) for steps in settings.horizons])
-    return FittedModel(profile, usual, neighbours, closeness, weights)
+    straight = replace(straight, weights=weights)
+    return replace(straight, hinges=_hinges(state, readings, others, left, when, straight, settings))
+
+
+def _hinges(
+    state: Floats,
+    readings: Floats,
+    others: Floats,
+    left: Floats,
+    when: Slots,
+    model: FittedModel,
+    settings: ForecastSettings,
+) -> Hinges:
+    """Learned from what the straight weights leave over in every so many rows."""
+    every = max(1, readings.size // settings.examples)
+    rows = np.arange(max(settings.lags), len(readings) - max(settings.horizons), every)
+    ahead = np.stack([others[rows + steps] for steps in settings.horizons])
+    left_over = np.empty((len(rows), readings.shape[1], len(settings.horizons)))
+    for number, steps in enumerate(settings.horizons):
+        features = _with_profile(state[:, rows], ahead[number].T, others[rows].T, model.usual[:, None])
+        straight = np.einsum("srf,sf->rs", features, model.weights[number])
+        left_over[:, :, number] = readings[rows + steps] - ahead[number] - straight
+    examples = _bendable(state[:, rows], others + left, rows, when, ahead, model, settings)
+    wanted = left_over.transpose(1, 0, 2).reshape(len(examples), -1)
+    known = np.isfinite(wanted).all(axis=1)
+    return Hinges.learn(examples[known], wanted[known])
+
+
+def _bendable(
+    state: Floats,
+    levels: Floats,
+    rows: Ints | list[int],
+    when: Slots,
+    ahead: Floats,
+    model: FittedModel,
+    settings: ForecastSettings,
+) -> Floats:
+    """Sensors and rows by features: the state, the level now and before, what is usual then, and the time of day.
+
+    `levels` are all rows by sensors, `ahead` horizons by rows by sensors. Levels are counted from the free one.
+    """
+    at = np.asarray(rows)
+    chosen = sorted({len(ahead) // 4, len(ahead) // 2, len(ahead) - 1})
+    now = [levels[at - lag] for lag in settings.lags]
+    usual = [levels[at] - model.usual, *ahead[chosen]]
+    turn = 2 * np.pi * when.slot[at] / settings.slots
+    waves = [wave(times * turn) for times in (1, 2, 3) for wave in (np.sin, np.cos)]
+    columns = [(level - model.free).T for level in [*now, *usual[1:]]]
+    columns += [usual[0].T, *(np.broadcast_to(wave, state.shape[:2]) for wave in waves)]
+    together = np.concatenate([state, np.stack(columns, axis=-1)], axis=-1)
+    return np.asarray(np.nan_to_num(together).reshape(-1, together.shape[-1]), dtype=np.float64)
 
 
 def _weights(

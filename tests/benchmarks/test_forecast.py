@@ -14,7 +14,7 @@ from rules.traffic.profiles import Floats
 DAY = 288
 TRAINED = 2 * DAY
 REFIT = 12
-ALLOWED = {"15_min": 0.92, "30_min": 0.89, "60_min": 0.83}
+ALLOWED = {"15_min": 0.88, "30_min": 0.85, "60_min": 0.80}
 """RMSE by the last value's that a change of the model may not go above: somewhat more than it reaches."""
 
 
