@@ -152,6 +152,19 @@ class Detector:
     def watermark_us(self, topic: str) -> int:
         return self.lanes[topic].watermark_us
 
+    def lane_of(self, topic: str) -> Lane:
+        """The lane that looks at a topic; of states too. Raises KeyError where there is none."""
+        return self.traffic.lane if self.traffic is not None and topic == STATES else self.lanes[topic]
+
+    def put(self, lane: Lane) -> None:
+        """Have a lane that has seen nothing stand in for that of its topic."""
+        if self.traffic is not None and lane.topic == STATES:
+            self.traffic.lane = lane
+            return
+        self.lanes[lane.topic] = lane
+        if self.traffic is not None and lane.topic == MEASUREMENTS:
+            self.traffic.measure_by(lane)
+
     def memory(self) -> Memory:
         """Of all lanes together; without compiled loops runs are plain objects and not counted."""
         quiet = [lane.quiet.runs for lane in self.lanes.values() if lane.quiet is not None]

@@ -39,9 +39,14 @@ class TrafficStates:
         registry = measured.atlas.registry
         segment_of = (lambda _: None) if registry is None else registry.segments.get
         self.states = SegmentStates(table, segment_of, measured.format_time)
-        self.measured, self.lane = measured, lane
+        self.lane = lane
         self.made: list[TrafficState] = []
-        measured.onlooker = self.look
+        self.measure_by(measured)
+
+    def measure_by(self, lane: Lane) -> None:
+        """Whose rows in time are summed from now on."""
+        self.measured = lane
+        lane.onlooker = self.look
 
     def look(self, batch: Batch, in_time: Mask, fed: Incoming) -> None:
         columns = batch.columns

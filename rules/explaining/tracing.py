@@ -19,6 +19,7 @@ from geo.atlas import Atlas
 from models.columns import I32, Batch, Mask, RawRecord, Texts, scalar
 from models.decode import Decoder
 from models.detections import Detection
+from models.streams import MEASUREMENTS, STATES
 from models.words import Words
 from rules.detection.condition import Condition, Hit
 from rules.detection.detector import Detector
@@ -212,7 +213,7 @@ def follow(
     """Have a Detector that was fed nothing yet followed on some topics. `zone`: of keys by zone, look at this one."""
     followed = []
     for topic in topics:
-        plain = detector.lanes[topic]
+        plain = detector.lane_of(topic)
         lane = FollowedLane(
             topic,
             plain.partition,
@@ -223,9 +224,10 @@ def follow(
             accept_unregistered=accept_unregistered,
             format_time=plain.format_time,
             compiled=False,
+            made_of=MEASUREMENTS if topic == STATES else None,
             wanted=wanted,
             follow_zone=zone,
         )
-        detector.lanes[topic] = lane
+        detector.put(lane)
         followed.append(lane)
     return followed

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from models.streams import MEASUREMENTS, STATES
 from rules.language.model import Rule
 from rules.testing.model import Test, Told
 from rules.testing.mutants import Mutant
@@ -30,9 +31,10 @@ class Covered:
 
 
 def topics_of(rule: Rule) -> frozenset[str]:
-    """What the rule reads, its parts' inputs and the calls that its joins look at among them."""
+    """The inputs that reach the rule: its parts' and those its joins look at; of states what they are made of."""
     joined = (source.topic for join in rule.joins for source in getattr(join, "sources", ()))
-    return frozenset((*(part.topic for part in rule.parts or (rule,)), *joined))
+    read = (*(part.topic for part in rule.parts or (rule,)), *joined)
+    return frozenset(MEASUREMENTS if topic == STATES else topic for topic in read)
 
 
 def tests_of(rule: Rule, tests: Sequence[Test]) -> list[Test]:

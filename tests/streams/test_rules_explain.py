@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from streams.commands.group import zhinao
+from tests.conftest import REPOSITORY
 from tests.rules.explaining.scene import RULES, Scene, scene
 
 CAMERA = "cam-1"
@@ -158,3 +159,19 @@ def test_nothing_to_explain_ends_with_1(small: Scene) -> None:
 def test_rule_files_are_explained_by_where_their_parts_run(small: Scene) -> None:
     told = run("explain", str(small.rules), "--lang", "en").stdout
     assert "parked revision 3 active\n  Detector camera.tracks: dwell, by sensor_id, track_id, zone\n" in told
+
+
+CITY_DAY = str(REPOSITORY / "streams" / "recordings" / "pinghu.jsonl.gz")
+
+
+def test_a_rule_on_states_is_explained_by_what_they_are_made_of() -> None:
+    told = run("explain", CITY_DAY, "--rule", "congestion", "--lang", "en").stdout
+    assert "quality.samples >= 3" in told
+    assert "evidence traffic.measurements/" in told
+
+
+def test_why_a_rule_on_states_was_not_raised_is_told() -> None:
+    told = run("why-not", CITY_DAY, "--rule", "congestion", "--key", "segment_id=danghu-rd-04", "--at", "07:15:30",
+               "--lang", "en").stdout  # fmt: skip
+    assert "held 1 min of 3 min" in told
+    assert "raised later, at 2026-03-02T07:17:00" in told

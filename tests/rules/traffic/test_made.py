@@ -11,6 +11,7 @@ import pytest
 
 from models.detections import Detection
 from models.traffic import TrafficState
+from rules.explaining.tracing import follow
 from rules.tables.load import read_tables
 from tests.rules.detection.stage import LAT, LON, Sent, Stage, at_ms
 
@@ -128,3 +129,13 @@ def test_the_next_moment_is_the_end_of_the_minute_after_the_lateness(roads: Stag
     assert stage.detector.next_us() == at_ms(MINUTE_S + 5) * 1000
     stage.advance(MINUTE_S + 5)
     assert len(stage.detector.states()) == 1
+
+
+def test_a_lane_of_measurements_that_is_followed_still_makes_states(roads: Stage) -> None:
+    stage = roads.again()
+    follow(stage.detector, ["traffic.measurements"], lambda *_: True, stage.atlas, stage.decoder,
+           accept_unregistered=True)  # fmt: skip
+    for sent in minutes(JAM):
+        stage.feed(sent)
+    stage.advance(HOUR_S)
+    assert len(stage.detector.states()) == len(JAM)
