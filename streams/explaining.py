@@ -110,16 +110,18 @@ class FollowedReplay(Replay):
 
 
 def answers(
-    city: City, lines: Lines, *, partitions: int, rule_id: str, key: Mapping[str, str], at_us: int, drain_ms: int
-) -> list[Answer]:
+    city: City, lines: Lines, *, partitions: int, rule_id: str, key: Mapping[str, str], at_us: int, drain_ms: int,
+    crews: Crews | None = None,
+) -> list[Answer]:  # fmt: skip
     """Of every part of a rule, on the partition that knows most of the key. LookupError: no such rule."""
     rule = rule_of(city, rule_id)
     if rule.status == "draft":
         return [nothing_ran(rule, key, at_us)]
     parts = rule.parts or (rule,)
     run = FollowedReplay(
-        city, partitions=partitions, wanted=wants(rule_id, key), topics=topics_of(parts), zone=key.get("zone")
-    )
+        city, partitions=partitions, crews=crews,
+        wanted=wants(rule_id, key), topics=topics_of(parts), zone=key.get("zone"),
+    )  # fmt: skip
     until_ms = at_us // 1000 + AHEAD_MS
     run.through(takewhile(lambda line: line.timestamp_ms <= until_ms, lines()), drain_ms=drain_ms)
     found = []

@@ -80,7 +80,7 @@ def suite_of(path: Path) -> Suite:
 @cache
 def runs_of(path: Path) -> tuple[Run, ...]:
     suite = suite_of(path)
-    return tuple(run_all(suite.file.tests, suite.city.bundle, suite.drive))
+    return tuple(run_all(suite.file.tests, suite.city.bundle, suite))
 
 
 def judged(suite: Suite, runs: Sequence[Run], source: SourceFile, mutant: Mutant) -> Judged:
@@ -105,7 +105,7 @@ def rerun(run: Run, runs: Sequence[Run], suite: Suite, bundle: Bundle) -> Run:
     tests: list[Test] = [run.test]
     if run.test.same_as is not None:
         tests = [*(one.test for one in runs if one.test.name == run.test.same_as), run.test]
-    return run_all(tests, bundle, suite.drive)[-1]
+    return run_all(tests, bundle, suite)[-1]
 
 
 def by_promise(rule: Rule, runs: Sequence[Run]) -> Iterator[Run]:

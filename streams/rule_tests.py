@@ -5,19 +5,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import tzinfo
 from pathlib import Path
 
 import orjson
 
 from models.privacy import Tokens
 from models.problems import Problem, failed
+from models.times import format_time
 from rules.crews import Crews
+from rules.explaining.telling import verdict_lines
+from rules.explaining.texts import Words
+from rules.explaining.whynot import Answer
 from rules.language.load import SourceFile, load_rules, read_source
 from rules.language.model import Bundle
 from rules.language.shared import Context
-from rules.testing.model import Sent, TestFile, Told
+from rules.testing.model import Reason, Sent, TestFile, Told, WhyNot
 from rules.testing.reading import Head, Scene, read_head, read_tests
 from streams.city import City, CityProblems, build_city, context_of
+from streams.explaining import answers
 from streams.recording import RecordedLine
 from streams.replay import Replay
 from streams.settings import Settings
@@ -37,19 +43,37 @@ class Suite:
     context: Context
 
     def drive(self, bundle: Bundle, sent: Iterator[Sent], crews: bool) -> Iterator[Told]:
-        """What these rules publish over what is sent (`rules.testing.running.Drive`)."""
+        """What these rules publish over what is sent (`rules.testing.running.Stage`)."""
         city = replace(self.city, bundle=bundle)
-        registry = city.atlas.registry
-        units = () if registry is None else tuple(registry.units.values())
-        field = Crews(units=units, centre=city.centre) if crews else None
-        replay = Replay(city, partitions=PARTITIONS, crews=field)
+        replay = Replay(city, partitions=PARTITIONS, crews=self.crews(crews))
         for line in replay.run(recorded(one, city.centre) for one in sent):
             if line.topic is not None and line.topic != "incidents.state":
                 yield Told(line.timestamp_ms * 1000, line.topic, orjson.loads(line.value or b"null"))
 
+    def reasons(self, bundle: Bundle, sent: Sequence[Sent], crews: bool, asked: WhyNot, at_us: int) -> list[Reason]:
+        """Why a rule had not raised, by a replay that is followed."""
+        city = replace(self.city, bundle=bundle)
+        found = answers(
+            city, lambda: (recorded(one, city.centre) for one in sent), partitions=PARTITIONS,
+            rule_id=asked.rule, key=asked.key, at_us=at_us, drain_ms=0, crews=self.crews(crews),
+        )  # fmt: skip
+        return [Reason(answer.verdict, said_of(answer, city.zone)) for answer in found]
+
+    def crews(self, wanted: bool) -> Crews | None:
+        """Those that answer every order."""
+        registry = self.city.atlas.registry
+        units = () if registry is None else tuple(registry.units.values())
+        return Crews(units=units, centre=self.city.centre) if wanted else None
+
     def load(self, sources: Sequence[SourceFile]) -> tuple[Bundle | None, list[Problem]]:
         """Rule files of other bytes, checked against the same city."""
         return load_rules(sources, self.context)
+
+
+def said_of(answer: Answer, zone: tzinfo) -> str:
+    """The verdict in both languages."""
+    spoken = (Words(lang, lambda time_us: format_time(time_us, zone)) for lang in ("zh", "en"))
+    return " / ".join("; ".join(verdict_lines(answer, words)) for words in spoken)
 
 
 def recorded(one: Sent, centre: str) -> RecordedLine:

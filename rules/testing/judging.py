@@ -8,7 +8,7 @@ from math import isclose
 from typing import TypeGuard
 
 from models.problems import Place
-from rules.testing.model import Expected, Plain, Test, Told
+from rules.testing.model import Expected, Plain, Reason, Test, Told, WhyNot
 from rules.testing.schema import TOLD
 
 Record = Mapping[str, Plain]
@@ -115,6 +115,20 @@ def judged(expected: Expected, account: Account) -> Iterator[Difference]:
             wanted_chain: list[Plain] = [*expected.transitions]
             got_chains: list[Plain] = [[*chain] for chain in chains]
             yield Difference(place, at_us, "transitions", wanted_chain, got_chains, said)
+
+
+def unreasoned(expected: Expected, asked: WhyNot, reasons: Sequence[Reason]) -> Iterator[Difference]:
+    """Some part of the rule was stopped as expected."""
+    if any(one.stage == asked.stage and asked.contains in one.said for one in reasons):
+        return
+    wanted: dict[str, Plain] = {"stage": asked.stage}
+    if asked.contains:
+        wanted["contains"] = asked.contains
+    got: list[Plain] = [{"stage": one.stage, "said": one.said} for one in reasons]
+    said = f"{asked.rule} was stopped at {', '.join(one.stage for one in reasons) or 'nothing: no part of it ran'}"
+    if [one.stage for one in reasons] == ["raised"]:
+        said = f"{asked.rule} was raised"
+    yield Difference(expected.place, expected.at_us, "why_not", wanted, got, said)
 
 
 def compared(wanted: Sequence[Record], there: Sequence[Record], kind: str, at: Expected) -> Iterator[Difference]:

@@ -77,6 +77,24 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class WhyNot:
+    """A rule had not raised for `key` (what is not given is any), stopped at `stage` (`whynot.Verdict`); `contains` is
+    in the sentence that says so."""
+
+    rule: str
+    key: Mapping[str, str]
+    stage: str
+    contains: str
+
+
+class Reason(NamedTuple):
+    """Why a rule had not raised: the stage that stopped it, in words of both languages."""
+
+    stage: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class Expected:
     """What must be so at `at_us`. `lists`: what there must be of each kind, all of it, each as a part of its fields."""
 
@@ -86,6 +104,7 @@ class Expected:
     lists: Mapping[str, tuple[Mapping[str, Plain], ...]]
     counts: Mapping[str, int]
     transitions: tuple[str, ...] | None
+    why_not: WhyNot | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from rules.language.findings import File, TooMany, did_you_mean, quoted
 from rules.language.load import SourceFile
 from rules.language.source import ListNode, MapNode, Node, ScalarNode, compose, span
 from rules.testing import schema
-from rules.testing.model import Answer, Disturb, Equivalent, Expected, Feed, Plain, Test, TestFile, Waypoint
+from rules.testing.model import Answer, Disturb, Equivalent, Expected, Feed, Plain, Test, TestFile, Waypoint, WhyNot
 from rules.testing.sending import FRAME_FIELDS
 from rules.testing.series import moment_us, series
 
@@ -326,10 +326,19 @@ class Reader:
         counts = {name: count(here) for name, here in entries(clause.get("count"))}
         for name, here in entries(clause.get("count")):
             self.check_rule(here, name)
-        if not lists and transitions is None and not clause.has("count"):
-            clause.here.problem("E507", "nothing is expected at this time", f"say {', '.join(schema.TOLD)} or count")
+        why_not = self.why_not(clause.clause("why_not", schema.WHY_NOT))
+        if not (lists or clause.has("transitions") or clause.has("count") or clause.has("why_not")):
+            hint = f"say {', '.join(schema.TOLD)}, count or why_not"
+            clause.here.problem("E507", "nothing is expected at this time", hint)
         place = clause.here.file.place(span(clause.here.node))
-        return Expected(self.moment(clause, "at", 0), place, rule, lists, counts, transitions)
+        return Expected(self.moment(clause, "at", 0), place, rule, lists, counts, transitions, why_not)
+
+    def why_not(self, clause: Clause | None) -> WhyNot | None:
+        if clause is None:
+            return None
+        rule, stage = self.rule(clause, "rule"), clause.choice("stage", schema.STAGES, None)
+        key = {name: str(value) for name, value in mapping(clause.get("key")).items()}
+        return WhyNot(rule or "", key, stage or "", clause.text("contains", ""))
 
     def check_rule_of(self, item: Here) -> None:
         for name, here in entries(item):

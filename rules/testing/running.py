@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from rules.language.model import Bundle
-from rules.testing.judging import Difference, differences, result
-from rules.testing.model import Plain, Sent, Test, Told
+from rules.testing.judging import Difference, differences, result, unreasoned
+from rules.testing.model import Plain, Reason, Sent, Test, Told, WhyNot
 from rules.testing.sending import lines
 
-Drive = Callable[[Bundle, Iterator[Sent], bool], Iterator[Told]]
-"""Runs a new Detector and Desk with these rules over what is sent, in order, and tells what they publish before it
-takes what is sent later; with crews that answer orders where asked."""
+
+class Stage(Protocol):
+    """Where rules are run, each time from nothing."""
+
+    def drive(self, bundle: Bundle, sent: Iterator[Sent], crews: bool) -> Iterator[Told]:
+        """Runs a new Detector and Desk with these rules over what is sent, in order, and tells what they publish before
+        it takes what is sent later; with crews that answer orders where asked."""
+
+    def reasons(self, bundle: Bundle, sent: Sequence[Sent], crews: bool, asked: WhyNot, at_us: int) -> Sequence[Reason]:
+        """Why a rule had not raised at a time (UTC), of each part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +36,40 @@ class Run:
         return not self.differences
 
 
-def tell(test: Test, bundle: Bundle, drive: Drive) -> tuple[Told, ...]:
-    """Everything the rules publish over what the test sends."""
+def tell(test: Test, bundle: Bundle, stage: Stage) -> tuple[tuple[Sent, ...], tuple[Told, ...]]:
+    """What the test sends, and everything the rules publish over it."""
     told: list[Told] = []
-    for one in drive(bundle, lines(test, told), test.crews):
+    sent: list[Sent] = []
+
+    def noted() -> Iterator[Sent]:
+        for one in lines(test, told):
+            sent.append(one)
+            yield one
+
+    for one in stage.drive(bundle, noted(), test.crews):
         told.append(one)  # noqa: PERF402 - what is sent next depends on what was told by then
-    return tuple(told)
+    return tuple(sent), tuple(told)
 
 
-def run_test(test: Test, bundle: Bundle, drive: Drive, first: Run | None = None) -> Run:
+def run_test(test: Test, bundle: Bundle, stage: Stage, first: Run | None = None) -> Run:
     """`first`: the run of the test it must be the same as."""
-    told = tell(test, bundle, drive)
+    sent, told = tell(test, bundle, stage)
     found = differences(test, told)
+    for expected in test.expected:
+        if expected.why_not is not None:
+            at_us = test.start_us + expected.at_us
+            reasons = stage.reasons(bundle, sent, test.crews, expected.why_not, at_us)
+            found += unreasoned(expected, expected.why_not, reasons)
     if first is not None:
         found += unlike_first(test, told, first)
     return Run(test, told, tuple(found))
 
 
-def run_all(tests: Sequence[Test], bundle: Bundle, drive: Drive) -> list[Run]:
+def run_all(tests: Sequence[Test], bundle: Bundle, stage: Stage) -> list[Run]:
     runs: dict[str, Run] = {}
     for test in tests:
         first = None if test.same_as is None else runs.get(test.same_as)
-        runs[test.name] = run_test(test, bundle, drive, first)
+        runs[test.name] = run_test(test, bundle, stage, first)
     return list(runs.values())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rules.explaining.whynot import Verdict
 from rules.language.clauses import Keys
 
 VERSION = 1
@@ -29,7 +30,9 @@ TOLD = {
 }
 """What can be expected as a list, and the topic that tells it."""
 
-EXPECT = Keys(("at", "rule", "count", "transitions", *TOLD), required=("at",))
+EXPECT = Keys(("at", "rule", "count", "transitions", "why_not", *TOLD), required=("at",))
+WHY_NOT = Keys(("rule", "key", "stage", "contains"), required=("rule", "stage"))
+STAGES = tuple(verdict for verdict in Verdict if verdict != Verdict.RAISED)
 SAID = ("accepted", "arrived", "handled", "returned", "extension_requested", "rejected", "note")
 COMMANDS = (
     "confirm", "withdraw", "dispatch", "suspend", "resume", "escalate", "false_alarm", "close", "reopen", "acknowledge",

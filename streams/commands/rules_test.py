@@ -128,7 +128,7 @@ def read_all(files: Sequence[Path]) -> list[tuple[Path, Suite]] | None:
 def run_suite(suite: Suite) -> list[Run]:
     from rules.testing.running import run_all
 
-    return run_all(suite.file.tests, suite.city.bundle, suite.drive)
+    return run_all(suite.file.tests, suite.city.bundle, suite)
 
 
 # -- coverage ----------------------------------------------------------------------------------------------------------

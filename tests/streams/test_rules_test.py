@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner, Result
 
+from rules.testing import coverage
 from rules.testing.codes import CODES
 from streams.commands.group import zhinao
 from streams.rule_tests import read_suite
@@ -98,7 +99,7 @@ def test_every_code_is_used_and_in_the_docs() -> None:
 
 def test_the_example_of_the_docs_passes(pack: Path) -> None:
     docs = (REPOSITORY / "docs" / "rule-tests.md").read_text("utf-8")
-    (example,) = re.findall(r"^```yaml\n(.*?)^```$", docs, re.MULTILINE | re.DOTALL)
+    (example,) = re.findall(r"^```yaml\n(version.*?)^```$", docs, re.MULTILINE | re.DOTALL)
     ended = run("test", written(pack, example))
     assert ended.exit_code == 0, ended.output
     assert "2 tests" in ended.output
@@ -193,3 +194,44 @@ def test_sarif_has_what_code_hosts_need(tmp_path: Path) -> None:
     place = result["locations"][0]["physicalLocation"]
     assert place["artifactLocation"]["uri"] == str(wrong)
     assert place["region"] == {"startLine": 2, "startColumn": 1, "endColumn": 6}
+
+
+REASONED = ONE.replace("values: 20x10", "values: 14.9x10").replace(
+    "incidents: [{rule: ponding, state: STATE}]", "incidents: [], why_not: {rule: ponding, REASON}"
+)
+
+
+@pytest.mark.parametrize(
+    "reason", ["stage: pattern", "stage: pattern, key: {device_id: w-07}", "stage: no_such_key, key: {device_id: w-99}"]
+)
+def test_silence_for_the_expected_reason_passes(pack: Path, reason: str) -> None:
+    ended = run("test", written(pack, REASONED.replace("REASON", reason)))
+    assert ended.exit_code == 0, ended.output
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (REASONED.replace("REASON", "stage: where"), "ponding was stopped at pattern"),
+        (REASONED.replace("REASON", "stage: pattern, contains: exempt"), "ponding was stopped at pattern"),
+        (REASONED.replace("14.9x10", "20x10").replace("incidents: [], ", "").replace("REASON", "stage: pattern"),
+         "ponding was raised"),
+    ],
+)  # fmt: skip
+def test_silence_for_another_reason_fails_and_is_told_the_real_one(pack: Path, text: str, said: str) -> None:
+    ended = run("test", written(pack, text))
+    assert ended.exit_code == 1
+    assert f"why_not: {said}" in ended.output
+
+
+def test_a_stage_that_there_is_not_is_told_with_those_that_are(pack: Path) -> None:
+    ended = run("test", written(pack, REASONED.replace("REASON", "stage: exemt")))
+    assert ended.exit_code == 2
+    assert "exempt" in ended.output
+
+
+def test_mutants_of_a_rule_on_states_are_judged_by_tests_that_send_measurements() -> None:
+    suite, _ = read_suite(SHIPPED_RULES / "traffic_test.yaml", Settings.read())
+    assert suite is not None
+    (congestion,) = suite.city.bundle.rules
+    assert coverage.tests_of(congestion, suite.file.tests) == list(suite.file.tests)
