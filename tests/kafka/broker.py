@@ -72,6 +72,14 @@ num.network.threads=2
 num.io.threads=4
 num.recovery.threads.per.data.dir=2
 """
+_BEHIND_A_PROXY = """\
+# The broker reaches its own coordinators beside the proxy, which may cut, delay or speak TLS.
+listeners=PLAINTEXT://127.0.0.1:{port},OWN://127.0.0.1:{own_port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised},OWN://127.0.0.1:{own_port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,OWN:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=OWN
+"""
+"""The last of two lines of one name counts."""
 
 
 class KafkaUnavailable(Exception):
@@ -325,17 +333,20 @@ class KafkaBroker:
         return self._nodes if node is None else (self._nodes[node - 1],)
 
     def _choose_ports(self) -> None:
-        ports = iter(free_ports(2 * len(self._nodes)))
+        ports = iter(free_ports(2 * len(self._nodes) + (self._advertised is not None)))
         for node in self._nodes:
             node.port, node.controller_port = next(ports), next(ports)
+        own_port = next(ports, None)
         voters = ",".join(f"{node.number}@127.0.0.1:{node.controller_port}" for node in self._nodes)
         for node in self._nodes:
             node.folder.mkdir(parents=True, exist_ok=True)
+            template = _PROPERTIES if self._advertised is None else _PROPERTIES + _BEHIND_A_PROXY
             node.properties.write_text(
-                _PROPERTIES.format(
+                template.format(
                     node=node.number,
                     port=node.port,
                     advertised=self._advertised or node.port,
+                    own_port=own_port,
                     controller_port=node.controller_port,
                     voters=voters,
                     data=node.data,

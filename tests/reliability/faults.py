@@ -312,11 +312,19 @@ def slope_of(points: list[tuple[float, float]]) -> float:
     return sum((p[0] - x) * (p[1] - y) for p in points) / sum((p[0] - x) ** 2 for p in points)
 
 
+def until_begun(load: Load) -> None:
+    """Nothing is sent before its instant; a worker that is not up by then would be measured for its start."""
+    left_s = load.start_ms / 1000 - time.time()
+    assert left_s > 0, f"the worker was up {-left_s:.1f} s after the load's first instant"
+    time.sleep(left_s)
+
+
 def live(trial: Trial) -> None:
     """By the wall clock without faults: how long after its instant a detection is on the topic."""
     load = Load(trial.seed, seconds=50, start_ms=int(time.time() + 10) * 1000)
     with trial.bed(ZHINAO_CLOCK="wall") as bed:
         bed.start_worker("worker")
+        until_begun(load)
         with bed.feeding(load, speed=1, drain_s=15):
             pass
         bed.settle()
@@ -324,6 +332,9 @@ def live(trial: Trial) -> None:
         run = bed.read()
     trial.judge(run, load, deaths=0)
     delays = delays_s(run)
+    trial.expect(
+        min(delays, default=-1) >= 0, "no detection, or one before its instant: the load was ahead of the clock"
+    )
     trial.measured |= {"delay p50 (s)": round(share(delays, 0.5), 2), "delay p99 (s)": round(share(delays, 0.99), 2)}
 
 
@@ -389,6 +400,7 @@ def hot_key(trial: Trial) -> None:
     load = Load(trial.seed, seconds=40, start_ms=int(time.time() + 12) * 1000, hot=20)
     with trial.bed(ZHINAO_CLOCK="wall") as bed:
         bed.start_worker("worker")
+        until_begun(load)
         with bed.feeding(load, speed=1, drain_s=15):
             pass
         bed.settle()
@@ -402,6 +414,9 @@ def hot_key(trial: Trial) -> None:
         "delay p99 there (s)": round(share(hot, 0.99), 2),
         "elsewhere (s)": round(share(others, 0.99), 2),
     }
+    trial.expect(
+        min([*hot, *others], default=-1) >= 0, "a detection before its instant: the load was ahead of the clock"
+    )
     trial.expect(bool(others) and share(others, 0.99) < LATENESS_S + 2, f"elsewhere {share(others, 0.99):.1f} s late")
 
 
